@@ -1,0 +1,69 @@
+-- The log. One row for every event, written in the transaction of its producer, never updated, never deleted.
+-- The word `postrider` is the name of the schema; the migrator replaces it when another name is configured.
+
+-- UUID version 7 (RFC 9562, section 5.7): milliseconds first, so that new ids land on the right edge of their index.
+create function postrider.uuidv7() returns uuid
+  language sql volatile parallel safe
+  return encode(
+    set_bit(set_bit(
+      overlay(uuid_send(gen_random_uuid())
+        placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3) from 1 for 6),
+      52, 1), 53, 1),
+    'hex')::uuid;
+
+-- Which of the 256 buckets a key falls into. By SHA-256, so that it is the same on every version and platform, for ever.
+create function postrider.bucket_of(key text) returns smallint
+  language sql immutable strict parallel safe
+  return get_byte(sha256(convert_to(key, 'UTF8')), 0)::smallint;
+
+-- Lanes cut the buckets into contiguous ranges.
+create function postrider.lane_of(bucket smallint, lanes smallint) returns smallint
+  language sql immutable strict parallel safe
+  return (bucket::int * lanes / 256)::smallint;
+
+create table postrider.events (
+  -- xid stands first: a transaction has its id before it draws a position.
+  xid           xid8        not null default pg_current_xact_id(),
+  position      bigint      not null generated always as identity,
+  id            uuid        not null default postrider.uuidv7(),
+  created_at    timestamptz not null default clock_timestamp(),
+  slot          smallint    not null default ((extract(epoch from clock_timestamp())::bigint / 86400) % 8)::smallint,
+  bucket        smallint    not null,
+  type          text        not null,
+  key           text,
+  source        text        not null,
+  subject       text,
+  tenant        text,
+  time          timestamptz,
+  deliver_at    timestamptz,
+  content_type  text        not null,
+  headers       jsonb       not null default '{}',
+  payload       jsonb,
+  payload_bytes bytea,
+  primary key (position, slot),
+  constraint events_one_payload check (payload is null or payload_bytes is null),
+  constraint events_bucket check (bucket between 0 and 255)
+) partition by list (slot);
+
+comment on table postrider.events is 'The log: one immutable row per event. A ring of segments by time; a segment that every sink has passed is emptied whole.';
+comment on column postrider.events.xid is 'Transaction that wrote it; with a snapshot it tells whether a cursor has passed it.';
+comment on column postrider.events.position is 'Place in the log, drawn at the insert: for writers that share a row lock this is the order of their commits.';
+comment on column postrider.events.bucket is 'Hash of the key (random without a key), 0 to 255; the lanes of a sink share out the buckets.';
+comment on column postrider.events.time is 'When it happened, if the producer said so; else created_at counts.';
+comment on column postrider.events.deliver_at is 'Not before this time; null means at once.';
+
+create index events_xid on postrider.events (xid, position, bucket);
+create index events_id on postrider.events (id);
+
+do $$ begin
+  for slot in 0..7 loop
+    execute format('create table postrider.events_%s partition of postrider.events for values in (%s)', slot, slot);
+  end loop;
+end $$;
+
+-- Which cluster the stored snapshots belong to: in another one they mean nothing.
+create table postrider.meta (
+  only_one          boolean primary key default true check (only_one),
+  system_identifier bigint  not null
+);
+insert into postrider.meta (system_identifier) select system_identifier from pg_control_system();

@@ -1,0 +1,2 @@
+export { migrations, roles, type Migration } from './files.ts'
+export { migrate, migrationPlan, migrationStatus, type MigrateOptions, type MigrationStatus, type Session } from './migrate.ts'

@@ -1,0 +1,72 @@
+import type { RelayOptions, SinkOptions } from '@postrider/relay'
+import type { WebhookOptions } from '@postrider/webhook'
+
+/**
+ * What `postrider.config.ts`, `.yaml` or `.json` holds.
+ *
+ * Any text may refer to a secret instead of holding it, in all three forms alike: `${env:NAME}` is the environment
+ * variable, `${file:/path}` the text of a file without the line break at its end, `$${` a plain `${`. In TypeScript this
+ * is an ordinary string in single quotes; it is filled in when the program starts.
+ */
+export interface Config {
+  readonly database?: DatabaseConfig
+  /** Name of the PostgreSQL schema. Default `postrider`; `POSTRIDER_SCHEMA` overrides it. */
+  readonly schema?: string
+  readonly relay?: RelayConfig
+  /** Name of the sink → where it sends, and how its stream is carried. */
+  readonly sinks?: Readonly<Record<string, SinkConfig>>
+  readonly log?: {
+    /** Default `info`; `debug` adds a line for every delivered event. `POSTRIDER_LOG_LEVEL` overrides it. */
+    readonly level?: LogLevel
+  }
+  /** Where the probes answer, or `false` for no port at all. */
+  readonly health?: HealthConfig | false
+}
+
+export interface DatabaseConfig {
+  /** `postgres://user:password@host:port/database`. `POSTRIDER_DATABASE_URL` or `POSTRIDER_DATABASE_URL_FILE` override it. */
+  readonly url?: string
+  /**
+   * Round a transaction pooler: for LISTEN and for migrations. `false`: there is none, the relay polls.
+   * Default: the same as `url`. `POSTRIDER_DIRECT_DATABASE_URL` or `POSTRIDER_DIRECT_DATABASE_URL_FILE` override it.
+   */
+  readonly directUrl?: string | false
+  /** Connections in the relay's pool, 2 to 100. Default 8. */
+  readonly connections?: number
+}
+
+export interface RelayConfig extends Pick<
+  RelayOptions,
+  'name' | 'leaseMs' | 'pollMs' | 'pageSize' | 'pageMs' | 'slowMs' | 'drainMs'
+> {}
+
+export interface HealthConfig {
+  /** Default `127.0.0.1`. In a container: `0.0.0.0`. */
+  readonly host?: string
+  /** Default 4480; 0 takes any free port. */
+  readonly port?: number
+}
+
+/** A sink of the configuration; `kind` says which. */
+export type SinkConfig = WebhookConfig
+
+export interface WebhookConfig extends Omit<SinkOptions, 'sink'>, Omit<WebhookOptions, 'name'> {
+  readonly kind: 'webhook'
+}
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+
+/** The configuration checked, with every default of the program and of the relay in its place; frozen. */
+export interface Settings {
+  readonly database: Required<DatabaseConfig>
+  readonly schema: string
+  readonly relay: Required<RelayConfig>
+  readonly sinks: Readonly<Record<string, SinkConfig>>
+  readonly log: { readonly level: LogLevel }
+  readonly health: Required<HealthConfig> | false
+}
+
+/** Gives `postrider.config.ts` its types: `export default defineConfig({ … })`. */
+export function defineConfig(config: Config): Config {
+  return config
+}

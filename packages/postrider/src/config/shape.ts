@@ -1,0 +1,137 @@
+import { hostname } from 'node:os'
+import { typeFilterPattern } from '@postrider/schema'
+import { z } from 'zod'
+import type { Settings, SinkConfig } from '../config.ts'
+
+// The form of a configuration. Ranges and defaults of the relay stand here too, so that every problem is found at once.
+
+const name = /^[a-z0-9][a-z0-9_-]{0,62}$/
+const whole = (least: number, most: number): z.ZodInt => z.int().min(least).max(most)
+const postgresUrl = z.string().refine((text) => /^(?:postgres|postgresql|socket):/.test(text) && URL.canParse(text), {
+  error: 'expected postgres://user:password@host:port/database',
+})
+
+const webhook = z.strictObject({
+  kind: z.literal('webhook'),
+  url: z.string(),
+  secrets: z.strictObject({
+    current: z.union([z.string(), z.array(z.string())], { error: 'expected a secret or a list of secrets' }),
+    previous: z
+      .array(
+        z.strictObject({
+          secret: z.string(),
+          until: z.union([z.date(), z.string()], { error: 'expected an ISO 8601 time with its zone' }),
+        }),
+      )
+      .exactOptional(),
+  }),
+  format: z.enum(['standard', 'cloudevents', 'cloudevents-binary', 'raw']).exactOptional(),
+  headers: z.record(z.string(), z.string()).exactOptional(),
+  trust: z.enum(['external', 'internal']).exactOptional(),
+  allow: z.array(z.string()).exactOptional(),
+  ports: z.array(z.number()).exactOptional(),
+  timeouts: z
+    .strictObject({
+      totalMs: z.number().exactOptional(),
+      connectMs: z.number().exactOptional(),
+      dnsMs: z.number().exactOptional(),
+      firstByteMs: z.number().exactOptional(),
+    })
+    .exactOptional(),
+  connections: z.number().exactOptional(),
+  tls: z
+    .strictObject({
+      ca: z.union([z.string(), z.array(z.string())], { error: 'expected PEM, or a list of it' }).exactOptional(),
+      cert: z.string().exactOptional(),
+      key: z.string().exactOptional(),
+    })
+    .exactOptional(),
+  capture: z.enum(['none', 'failures', 'all']).exactOptional(),
+  permanentStatuses: z.array(z.number()).exactOptional(),
+  userAgent: z.string().exactOptional(),
+  dnsServers: z.array(z.string()).exactOptional(),
+
+  types: z
+    .array(
+      z.string().regex(typeFilterPattern, { error: 'expected segments joined by dots, * for any one, ** (last) for the rest' }),
+    )
+    .min(1, { error: 'an empty list would take nothing; leave it out to take all' })
+    .exactOptional(),
+  lanes: whole(1, 64).default(4),
+  // One connection for every slot, and the sink takes 256 at most.
+  concurrency: whole(1, 256).default(32),
+  ordering: z.enum(['key', 'none']).default('key'),
+  onDead: z.enum(['block', 'skip']).default('block'),
+  retry: z
+    .union(
+      [
+        z.enum(['fast', 'standard', 'patient']),
+        z.strictObject({ delaysMs: z.array(z.number().min(0)), jitter: z.number().min(0).max(1), maxAgeMs: z.number().min(1) }),
+      ],
+      { error: 'expected fast, standard or patient, or a policy { delaysMs, jitter, maxAgeMs }' },
+    )
+    .default('standard'),
+  audit: z.enum(['all', 'failures', 'none']).default('all'),
+  startFrom: z.enum(['beginning', 'now']).default('beginning'),
+})
+
+/** One sink. */
+export const sinkShape: z.ZodType<SinkConfig> = z.discriminatedUnion('kind', [webhook])
+
+const database: z.ZodType<Settings['database']> = z
+  .strictObject({
+    url: postgresUrl,
+    directUrl: z.union([z.literal(false), postgresUrl], { error: 'expected postgres://…, or false' }).exactOptional(),
+    connections: whole(2, 100).default(8),
+  })
+  .prefault({} as { url: string })
+  .transform(({ url, directUrl = url, connections }) => ({ url, directUrl, connections }))
+
+const schema = z
+  .string()
+  .regex(/^[a-z_][a-z0-9_]{0,40}$/, { error: 'expected a plain lower-case identifier of at most 41 letters, digits and _' })
+  .default('postrider')
+
+const health: z.ZodType<Settings['health']> = z
+  .union(
+    [z.literal(false), z.strictObject({ host: z.string().min(1).default('127.0.0.1'), port: whole(0, 65_535).default(4480) })],
+    {
+      error: 'expected { host, port }, or false',
+    },
+  )
+  .prefault({})
+
+/** Everything: what `postrider start` needs. */
+export const configShape: z.ZodType<Settings> = z.strictObject({
+  database,
+  schema,
+  relay: z
+    .strictObject({
+      name: z
+        .string()
+        .min(1)
+        .max(128)
+        .default(() => `${hostname()}:${process.pid}`),
+      leaseMs: whole(1_000, 300_000).default(10_000),
+      pollMs: whole(50, 60_000).default(1_000),
+      pageSize: whole(1, 10_000).default(500),
+      pageMs: whole(10, 60_000).default(1_000),
+      slowMs: whole(10, 60_000).default(1_000),
+      drainMs: whole(0, 600_000).default(25_000),
+    })
+    .prefault({}),
+  sinks: z
+    .record(z.string().regex(name, { error: 'expected lower-case letters, digits, _ and - as the name of a sink' }), sinkShape)
+    .refine((sinks) => Object.keys(sinks).length > 0, { error: 'expected at least one sink' }),
+  log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info') }).prefault({}),
+  health,
+})
+
+/** What a command needs that only talks to the database. */
+export const databaseShape: z.ZodType<Pick<Settings, 'database' | 'schema'>> = z.object({
+  database,
+  schema,
+})
+
+/** What `postrider health` needs. */
+export const healthShape: z.ZodType<Pick<Settings, 'health'>> = z.object({ health })

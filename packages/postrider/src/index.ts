@@ -1,0 +1,12 @@
+export {
+  defineConfig,
+  type Config,
+  type DatabaseConfig,
+  type HealthConfig,
+  type LogLevel,
+  type RelayConfig,
+  type Settings,
+  type SinkConfig,
+  type WebhookConfig,
+} from './config.ts'
+export { loadConfig, type ConfigFlags, type Loaded, type Surroundings } from './config/load.ts'

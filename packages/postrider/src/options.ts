@@ -1,0 +1,67 @@
+import { InvalidArgumentError, type Command } from 'commander'
+import type { ConfigFlags } from './config/load.ts'
+
+/** What every command takes. */
+export interface CommonFlags {
+  readonly json?: true
+}
+
+export type DatabaseFlags = ConfigFlags & CommonFlags
+
+/** `--json`, `--quiet`, `--no-color`. */
+export function withCommon(command: Command): Command {
+  return command
+    .option('--json', 'print JSON instead of text')
+    .option('-q, --quiet', 'print only data and errors')
+    .option('--no-color', 'no colour, also on a terminal')
+}
+
+/** `--config`, and the common ones. */
+export function withConfig(command: Command): Command {
+  return withCommon(command.option('-c, --config <file>', 'configuration (default: postrider.config.ts, .yaml or .json here)'))
+}
+
+/** Where the database is, and the common ones. */
+export function withDatabase(command: Command): Command {
+  return withConfig(command)
+    .option('--database-url-file <file>', 'file that holds the URL of the database (or set POSTRIDER_DATABASE_URL)')
+    .option('--schema <name>', 'schema of Postrider in the database (default: postrider)')
+}
+
+/** A whole number from `least` to `most`. */
+export function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!/^\d+$/.test(text) || value < least || value > most) {
+      throw new InvalidArgumentError(`Expected a whole number from ${least} to ${most}.`)
+    }
+    return value
+  }
+}
+
+/** `30%` or `0.3`, as 0.3. */
+export function share(text: string): number {
+  const [, number = '', percent] = /^(\d+(?:\.\d+)?)(%)?$/.exec(text) ?? []
+  const value = percent === undefined ? Number(number) : Number(number) / 100
+  if (number === '' || value > 1) throw new InvalidArgumentError('Expected a share such as 30% or 0.3.')
+  return value
+}
+
+/** `200ms`, `2s` or `1m`, in milliseconds. */
+export function duration(text: string): number {
+  const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?)(ms|s|m)$/.exec(text) ?? []
+  if (number === '') throw new InvalidArgumentError('Expected a time such as 200ms, 2s or 1m.')
+  return Number(number) * ({ ms: 1, s: 1_000, m: 60_000 }[unit] ?? 1)
+}
+
+export function uuid(text: string): string {
+  if (!/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(text)) {
+    throw new InvalidArgumentError('Expected the id of an event, which is a UUID.')
+  }
+  return text.toLowerCase()
+}
+
+/** For an option or argument that may be given several times. */
+export function collect<T>(parse: (text: string) => T): (text: string, before: readonly T[] | undefined) => T[] {
+  return (text, before = []) => [...before, parse(text)]
+}

@@ -1,0 +1,32 @@
+import { Command } from 'commander'
+import { addDead } from './commands/dead.ts'
+import { addEmit } from './commands/emit.ts'
+import { addEvents } from './commands/explain.ts'
+import { addHealth } from './commands/health.ts'
+import { addListen } from './commands/listen.ts'
+import { addMigrate } from './commands/migrate.ts'
+import { addStart } from './commands/start.ts'
+import { addStatus } from './commands/status.ts'
+import { beQuiet } from './print.ts'
+import { version } from './version.ts'
+
+/** The commands of `postrider`, in the order in which one meets them. */
+export function createProgram(): Command {
+  const program = new Command('postrider')
+    .description('The transactional outbox relay for PostgreSQL.')
+    .version(version)
+    .exitOverride()
+    .showHelpAfterError('(--help tells more)')
+    .hook('preAction', (_, action) => {
+      const { quiet, color } = action.opts<{ quiet?: true; color?: boolean }>()
+      if (quiet) beQuiet()
+      if (color === false) process.env['NO_COLOR'] = '1'
+    })
+    .addHelpText('after', exitCodeHelp)
+  for (const add of [addMigrate, addStart, addStatus, addEmit, addEvents, addDead, addListen, addHealth]) add(program)
+  return program
+}
+
+const exitCodeHelp = `
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing matched, 4 a check failed,
+5 the database cannot be reached, 6 not confirmed, 124 timed out, 130 interrupted, 143 stopped by force.`

@@ -1,0 +1,26 @@
+import { expect, test } from 'vitest'
+import { runProgram } from './program.ts'
+
+test.each<[args: string[], words: string]>([
+  [['statsu'], 'Did you mean status?'],
+  [['status', '--jsn'], 'Did you mean --json?'],
+  [['dead', 'retry'], 'give the ids of events, or --all'],
+  [['events', 'explain', 'x'], 'the id of an event, which is a UUID'],
+  [['listen', '--fail', 'often'], 'a share such as 30% or 0.3'],
+  [['listen', '--fail', '80%', '--drop', '30%'], 'more than 100% together'],
+  [['listen', '--delay', '5'], 'a time such as 200ms, 2s or 1m'],
+  [['listen', '--secret-env', 'NOT_SET'], 'NOT_SET is not set'],
+  [['status'], 'database.url: is missing'],
+  [['start', '--config', 'nope.yaml'], '/nope.yaml: there is no such file'],
+])('%j is a wrong usage: exit 2, words on stderr, nothing on stdout', async (args, words) => {
+  const { code, stdout, stderr } = await runProgram(args)
+  expect([code, stdout]).toEqual([2, ''])
+  expect(stderr).toContain(words)
+})
+
+test('--help and --version are answers, not errors', async () => {
+  const help = await runProgram(['dead', 'retry', '--help'])
+  expect([help.code, help.stderr]).toEqual([0, ''])
+  expect(help.stdout).toContain('--yes')
+  expect((await runProgram(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
+})

@@ -1,0 +1,61 @@
+import { channel } from 'node:diagnostics_channel'
+import type { ErrorCode } from '@postrider/schema'
+import type { Outcome } from './sink.ts'
+import type { Verdict } from './judge.ts'
+
+/**
+ * What a relay tells about itself, on `node:diagnostics_channel`, synchronously at the point it happens.
+ * Logs, metrics and tests subscribe; the road itself knows none of them.
+ */
+export interface Messages {
+  /** A page or due trouble has been read. */
+  'postrider:claimed': { readonly sink: string; readonly lane: number; readonly events: number; readonly trouble: number }
+  /** An attempt begins. */
+  'postrider:attempting': { readonly sink: string; readonly eventId: string; readonly attempt: number }
+  /** An attempt has ended, and has not been settled yet. */
+  'postrider:attempt': {
+    readonly sink: string
+    readonly kind: string
+    readonly relay: string
+    readonly eventId: string
+    readonly type: string
+    readonly key: string | null
+    readonly position: string
+    readonly attempt: number
+    readonly outcome: Outcome['kind']
+    readonly verdict: Verdict['kind']
+    readonly errorCode: ErrorCode | null
+    readonly error: string | null
+    readonly status: number | null
+    readonly durationMs: number
+    /** From the insert (or the due time) to the start of the attempt. */
+    readonly queueMs: number
+    readonly nextAttemptInMs: number | null
+  }
+  /** A page is about to be settled. */
+  'postrider:settling': { readonly sink: string; readonly lane: number; readonly fence: string }
+  'postrider:settled': { readonly sink: string; readonly lane: number; readonly fence: string; readonly events: number; readonly position: string }
+  'postrider:lane': { readonly sink: string; readonly lane: number; readonly relay: string; readonly change: 'claimed' | 'released' | 'lost' }
+  'postrider:listener': { readonly state: 'listening' | 'polling'; readonly reason: string }
+  'postrider:wake': { readonly source: 'notify' | 'poll' | 'linger'; readonly news: boolean }
+  'postrider:database': { readonly up: boolean; readonly error: string | null }
+  /** A fault of the relay itself; the lane starts afresh from its cursor. */
+  'postrider:fault': { readonly error: unknown }
+  'postrider:relay': { readonly relay: string; readonly state: 'started' | 'stopping' | 'stopped' }
+}
+
+const channels = new Map<string, ReturnType<typeof channel>>()
+
+export function publish<Name extends keyof Messages>(name: Name, message: Messages[Name]): void {
+  let found = channels.get(name)
+  if (found === undefined) channels.set(name, (found = channel(name)))
+  if (found.hasSubscribers) found.publish(message)
+}
+
+/** Hands every message of a channel to `listener`; returns what ends it. */
+export function subscribe<Name extends keyof Messages>(name: Name, listener: (message: Messages[Name]) => void): () => void {
+  const found = channel(name)
+  const receive = (message: unknown): void => listener(message as Messages[Name])
+  found.subscribe(receive)
+  return () => void found.unsubscribe(receive)
+}

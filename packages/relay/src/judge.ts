@@ -1,0 +1,38 @@
+import type { RetryPolicy } from './options.ts'
+import type { DeliveryError, Outcome } from './sink.ts'
+
+/**
+ * What the relay decides about an attempt.
+ * `counts` tells whether the attempt is charged to the event.
+ */
+export type Verdict =
+  | { readonly kind: 'delivered' }
+  | { readonly kind: 'retry'; readonly delayMs: number; readonly counts: boolean; readonly error: DeliveryError }
+  | { readonly kind: 'dead'; readonly error: DeliveryError }
+
+/**
+ * Outcome + attempt + policy → verdict. Pure: no I/O, no clock, no chance.
+ * @param attempt number of this attempt since the last time an operator sent the event again, from 1
+ * @param ageMs age of the event
+ * @param chance a number from 0 to 1 for the jitter
+ */
+export function judge(outcome: Outcome, attempt: number, ageMs: number, policy: RetryPolicy, chance: number): Verdict {
+  switch (outcome.kind) {
+    case 'delivered':
+      return { kind: 'delivered' }
+    case 'reject':
+      return { kind: 'dead', error: outcome.error }
+    case 'throttled':
+      return ageMs >= policy.maxAgeMs
+        ? { kind: 'dead', error: outcome.error }
+        : { kind: 'retry', delayMs: outcome.afterMs, counts: false, error: outcome.error }
+    case 'retry': {
+      const planned = policy.delaysMs[attempt - 1]
+      if (planned === undefined || attempt >= (outcome.maxAttempts ?? Infinity) || ageMs >= policy.maxAgeMs) {
+        return { kind: 'dead', error: outcome.error }
+      }
+      const delayMs = Math.max(planned * (1 + policy.jitter * chance), outcome.afterMs ?? 0)
+      return { kind: 'retry', delayMs: Math.round(delayMs), counts: true, error: outcome.error }
+    }
+  }
+}

@@ -1,0 +1,131 @@
+import type { DeliveryState, LogEvent } from '@postrider/schema'
+import type { Cursor } from './cursor.ts'
+import type { Verdict } from './judge.ts'
+import type { SinkSettings } from './options.ts'
+import type { Outcome } from './sink.ts'
+import type { Slots } from './slots.ts'
+import { Bell } from './wait.ts'
+
+/** A sink as this relay carries it: its settings, its filter as SQL knows it, its slots. */
+export interface Route extends SinkSettings {
+  readonly slots: Slots
+  /** Lanes of the sink as they were fixed when it was first seen. */
+  readonly laneCount: number
+  /** The filter on types as a regular expression of PostgreSQL, or null. */
+  readonly typeFilter: string | null
+}
+
+/** An event in hand. */
+export interface Carried {
+  readonly event: LogEvent
+  readonly position: bigint
+  /** Segment of the log. */
+  readonly slot: number
+  /** Attempts before this one. */
+  readonly attempts: number
+  /** Of these, written off by an operator. */
+  readonly forgiven: number
+  /** When it was inserted, and since when it has been due: milliseconds since the epoch, by the clock of the database. */
+  readonly createdAtMs: number
+  readonly dueSinceMs: number
+  /** State of its row in deliveries, or null when it has none. */
+  row: DeliveryState | null
+}
+
+/** An attempt that has ended. */
+export interface Result {
+  readonly carried: Carried
+  readonly outcome: Outcome
+  readonly verdict: Verdict
+  readonly startedAtMs: number
+  readonly durationMs: number
+}
+
+/** The cursor as it stands in the newest checkpoint. */
+export interface Stored extends Cursor {
+  /** Transactions from here on had not begun when `done` was taken; null when unknown. */
+  readonly horizon: string | null
+}
+
+/** A lane that this relay holds: where it is in the log, and what is still in hand. */
+export class Lane {
+  readonly route: Route
+  readonly number: number
+  readonly anchor: string
+  /** Of the newest checkpoint; the next settle appends `fence + 1`. */
+  fence: bigint
+  stored: Stored
+  cursor: Cursor
+  /** Finished beyond the cursor: an earlier event of the page had to be left for later. */
+  readonly ahead: Set<bigint> = new Set()
+  /** In flight beyond their page; their rows are in deliveries. */
+  readonly parked: Set<bigint> = new Set()
+  /** Attempts that ended after their page was settled. */
+  late: Result[] = []
+  /** Rung when there may be something to read or to settle. */
+  readonly bell: Bell = new Bell()
+  /** When trouble is due next, by `performance.now()`; 0 is "look now". */
+  dueAt = 0
+  /** The lease, by `performance.now()`: counted from before it was asked for, so that it ends here before it ends in the database. */
+  leasedUntil: number
+  /** When the cursor was last written, by `performance.now()`. */
+  storedAt: number = performance.now()
+  /** Aborts when the lane is lost or given back. */
+  readonly #release = new AbortController()
+  lost = false
+
+  constructor(route: Route, number: number, anchor: string, fence: bigint, stored: Stored, leasedUntil: number) {
+    this.route = route
+    this.number = number
+    this.anchor = anchor
+    this.fence = fence
+    this.stored = stored
+    this.cursor = stored
+    this.leasedUntil = leasedUntil
+  }
+
+  get sink(): string {
+    return this.route.name
+  }
+
+  /** The lease holds, as far as this process can know; a process that slept through it finds out here. */
+  get held(): boolean {
+    return !this.lost && performance.now() < this.leasedUntil
+  }
+
+  /** First and last bucket of this lane; the inverse of `postrider.lane_of`. */
+  get buckets(): { readonly first: number; readonly last: number } {
+    const { laneCount } = this.route
+    return {
+      first: Math.ceil((this.number * 256) / laneCount),
+      last: Math.ceil(((this.number + 1) * 256) / laneCount) - 1,
+    }
+  }
+
+  /** Aborts when the lane must not start anything more. */
+  get released(): AbortSignal {
+    return this.#release.signal
+  }
+
+  /** Asks the lane to finish what it has in hand and to stop. */
+  release(): void {
+    this.#release.abort()
+    this.bell.ring()
+  }
+
+  /** Another relay has it: nothing of it may be written any more. */
+  lose(): void {
+    this.lost = true
+    this.release()
+  }
+
+  /** Looks at trouble again in so many milliseconds, if not sooner. */
+  dueIn(ms: number): void {
+    this.dueAt = Math.min(this.dueAt, performance.now() + ms)
+  }
+
+  /** Nothing to do until the bell, due trouble, or the end. */
+  async rest(): Promise<void> {
+    await this.bell.wait(this.dueAt - performance.now(), this.released)
+  }
+}

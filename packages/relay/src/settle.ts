@@ -1,0 +1,284 @@
+import { PostriderError, type DeliveryState } from '@postrider/schema'
+import { sql, type Kysely, type RawBuilder } from 'kysely'
+import { publish } from './channels.ts'
+import type { Page } from './claim.ts'
+import type { Cursor } from './cursor.ts'
+import type { Database } from './database.ts'
+import type { Carriage } from './deliver.ts'
+import type { Carried, Lane, Result } from './lane.ts'
+import type { Outcome } from './sink.ts'
+import type { Tables } from './tables.ts'
+
+/** Everything that one settle writes. */
+export interface Settlement {
+  readonly cursor: Cursor
+  readonly results: readonly Result[]
+  readonly rows: readonly TroubleRow[]
+  /** Keys whose first blocked event may go, if nothing is in its way. */
+  readonly keys: readonly string[]
+  /** Positions whose row goes. */
+  readonly gone: readonly bigint[]
+  /** Events settled, for those who listen. */
+  readonly events: number
+  /** Finished beyond the cursor. */
+  readonly ahead: readonly bigint[]
+}
+
+/** A row of deliveries as it shall be; inserted when the event had none. */
+interface TroubleRow {
+  readonly carried: Carried
+  readonly state: DeliveryState
+  readonly attempts: number
+  readonly inMs: number
+  readonly code: string | null
+  readonly error: string | null
+}
+
+/**
+ * Works out what to write for a page that was carried: pure.
+ *
+ * Events that were never started stay in the log: the cursor stops before the first of them, and what is finished
+ * beyond is remembered. When the lane is given back nobody will remember, so then they become rows.
+ */
+export function settlementOf(
+  lane: Lane,
+  page: Page | null,
+  carriage: Carriage,
+  overtaken: readonly Carried[],
+  late: readonly Result[],
+  closing: boolean,
+): Settlement {
+  const rows: TroubleRow[] = []
+  const gone: bigint[] = []
+  const keys = new Set<string>()
+  const touch = ({ event }: Carried): void => {
+    if (event.key !== null && lane.route.ordering === 'key') keys.add(event.key)
+  }
+  const wait = (carried: Carried, state: DeliveryState, inMs: number, code: string | null = null, error: string | null = null): void => {
+    // A follower that was read with its head and waits on: its row says so already.
+    if (carried.row !== 'blocked' || state !== 'blocked') rows.push({ carried, state, attempts: carried.attempts, inMs, code, error })
+    touch(carried)
+  }
+  const ordered = (carried: Carried): boolean => carried.event.key !== null && lane.route.ordering === 'key'
+
+  const results = [...carriage.finished, ...late]
+  for (const { carried, verdict } of results) {
+    switch (verdict.kind) {
+      case 'delivered':
+        if (carried.row !== null) {
+          gone.push(carried.position)
+          touch(carried)
+        }
+        break
+      case 'retry': {
+        const attempts = carried.attempts + (verdict.counts ? 1 : 0)
+        rows.push({ carried, state: 'retrying', attempts, inMs: verdict.delayMs, code: verdict.error.code, error: verdict.error.message })
+        break
+      }
+      case 'dead':
+        rows.push({ carried, state: 'dead', attempts: carried.attempts + 1, inMs: 0, code: verdict.error.code, error: verdict.error.message })
+        touch(carried)
+        break
+    }
+  }
+  const parkedMs = lane.route.sink.deadlineMs + 1_000
+  for (const carried of carriage.parked) rows.push({ carried, state: 'retrying', attempts: carried.attempts, inMs: parkedMs, code: 'slow', error: null })
+  for (const carried of carriage.blocked) wait(carried, 'blocked', 0)
+  for (const carried of overtaken) wait(carried, 'blocked', 0)
+  for (const { carried, inMs } of page?.scheduled ?? []) rows.push({ carried, state: 'scheduled', attempts: 0, inMs, code: null, error: null })
+
+  let cursor = page?.after ?? lane.cursor
+  let ahead: bigint[] = []
+  const left = carriage.unstarted.filter(({ row }) => row === null).sort(byPosition)
+  const first = left[0]
+  if (page !== null && first !== undefined) {
+    const cut = first.position - 1n
+    const beyond = page.events.filter(({ position }) => position > cut)
+    const leftHere = new Set(left)
+    const handled = [...beyond.filter((carried) => !leftHere.has(carried)), ...page.scheduled.map(({ carried }) => carried)]
+    ahead = [...lane.ahead, ...handled.map(({ position }) => position)].filter((position) => position > cut)
+    const highest = ahead.reduce((high, position) => (position > high ? position : high), -1n)
+    if (closing && highest > cut) {
+      // Give back a clean cut: up to the highest finished event everything is finished or a row.
+      for (const carried of left) {
+        if (carried.position < highest) wait(carried, ordered(carried) ? 'blocked' : 'retrying', 0, 'interrupted')
+      }
+      const next = left.find(({ position }) => position > highest)
+      cursor = next === undefined ? page.after : { done: lane.cursor.done, target: page.target, position: next.position - 1n }
+      ahead = []
+    } else {
+      cursor = { done: lane.cursor.done, target: page.target, position: cut }
+    }
+  }
+  return { cursor, results, rows, keys: [...keys], gone, events: page?.events.length ?? 0, ahead }
+}
+
+function byPosition(a: Carried, b: Carried): number {
+  return a.position < b.position ? -1 : a.position > b.position ? 1 : 0
+}
+
+/**
+ * Writes a settlement in one transaction, fenced: the checkpoint takes the next number of the lane, and a relay that
+ * has lost it collides with the one that has it now. On the straight road this is one statement.
+ *
+ * @throws PostriderError `stale_fence`: another relay has the lane, nothing was written.
+ */
+export async function settle(database: Database, relay: string, lane: Lane, settlement: Settlement): Promise<true> {
+  const { cursor, rows, gone, keys } = settlement
+  const fence = lane.fence + 1n
+  publish('postrider:settling', { sink: lane.sink, lane: lane.number, fence: String(fence) })
+  let horizon: string
+  try {
+    horizon =
+      rows.length === 0 && gone.length === 0 && keys.length === 0
+        ? await write(database, database.db, relay, lane, fence, settlement)
+        : await database.db.transaction().execute(async (trx) => {
+            await sql`select ${database.schema}.lock_trouble(${lane.sink}, ${lane.number})`.execute(trx)
+            const written = await write(database, trx, relay, lane, fence, settlement)
+            if (keys.length > 0) await sql`select ${database.schema}.release_heads(${lane.sink}, ${keys}::text[])`.execute(trx)
+            return written
+          })
+  } catch (error) {
+    if (!isFenceCollision(error)) throw error
+    const own = await ownCheckpoint(database, relay, lane, fence)
+    if (own === null) {
+      throw new PostriderError('stale_fence', `lane ${lane.number} of ${lane.sink} has another owner`, {}, { cause: error })
+    }
+    // It is our own: an earlier try was committed, and the connection broke before we were told.
+    horizon = own
+  }
+  lane.fence = fence
+  lane.stored = { ...cursor, horizon }
+  lane.cursor = cursor
+  lane.storedAt = performance.now()
+  lane.ahead.clear()
+  for (const position of settlement.ahead) lane.ahead.add(position)
+  for (const { carried, state, inMs } of rows) {
+    carried.row = state
+    if (state === 'retrying' || state === 'scheduled') lane.dueIn(inMs)
+  }
+  if (keys.length > 0) lane.dueAt = 0
+  publish('postrider:settled', {
+    sink: lane.sink,
+    lane: lane.number,
+    fence: String(fence),
+    events: settlement.events,
+    position: String(cursor.position),
+  })
+  return true
+}
+
+/** The whole of a settlement as one statement; answers the transaction id, which is the horizon of the new cursor. */
+async function write(
+  { schema }: Database,
+  db: Kysely<Tables>,
+  relay: string,
+  lane: Lane,
+  fence: bigint,
+  { cursor, results, rows, gone }: Settlement,
+): Promise<string> {
+  const parts: RawBuilder<unknown>[] = [
+    sql`fence as (
+      insert into ${schema}.checkpoints (sink, lane, fence, done, target, position, horizon, relay)
+      values (${lane.sink}, ${lane.number}, ${String(fence)}, ${cursor.done}, ${cursor.target}, ${String(cursor.position)}, pg_current_xact_id(), ${relay})
+      returning horizon)`,
+  ]
+  const { audit } = lane.route
+  const audited = audit === 'all' ? results : audit === 'none' ? [] : results.filter(({ outcome }) => outcome.kind !== 'delivered')
+  if (audited.length > 0) parts.push(auditOf(schema, relay, lane, audited))
+  if (gone.length > 0) {
+    parts.push(sql`gone as (
+      delete from ${schema}.deliveries where sink = ${lane.sink} and position = any(${gone.map(String)}::bigint[]))`)
+  }
+  const known = rows.filter(({ carried }) => carried.row !== null)
+  if (known.length > 0) parts.push(changesOf(schema, lane, known))
+  const added = rows.filter(({ carried }) => carried.row === null)
+  if (added.length > 0) parts.push(additionsOf(schema, lane, added))
+
+  const { rows: answered } = await sql<{ horizon: string }>`
+    with ${sql.join(parts, sql`, `)} select horizon::text as horizon from fence`.execute(db)
+  return answered[0]?.horizon ?? ''
+}
+
+function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, results: readonly Result[]): RawBuilder<unknown> {
+  const column = <T>(value: (result: Result) => T): T[] => results.map(value)
+  return sql`audit as (
+    insert into ${schema}.attempts
+      (sink, relay, position, slot, event_id, attempt, outcome, error_code, error, status, started_at, duration_ms, detail)
+    select ${lane.sink}, ${relay}::uuid, a.position, a.slot, a.event_id, a.attempt, a.outcome, a.error_code, a.error, a.status,
+      to_timestamp(a.started_at / 1000), a.duration_ms, a.detail
+    from unnest(
+      ${column(({ carried }) => carried.event.position)}::bigint[],
+      ${column(({ carried }) => carried.slot)}::smallint[],
+      ${column(({ carried }) => carried.event.id)}::uuid[],
+      ${column(({ carried }) => carried.attempts + 1)}::int[],
+      ${column(({ outcome }) => outcome.kind)}::text[],
+      ${column(({ outcome }) => ('error' in outcome ? outcome.error.code : null))}::text[],
+      ${column(({ outcome }) => ('error' in outcome ? storable(outcome.error.message) : null))}::text[],
+      ${column(({ outcome }) => outcome.status ?? null)}::int[],
+      ${column(({ startedAtMs }) => startedAtMs)}::float8[],
+      ${column(({ durationMs }) => durationMs)}::real[],
+      ${column(({ outcome }) => detailOf(outcome))}::jsonb[]
+    ) as a (position, slot, event_id, attempt, outcome, error_code, error, status, started_at, duration_ms, detail))`
+}
+
+/** Rows that are there already. One that an operator has removed meanwhile stays removed. */
+function changesOf(schema: RawBuilder<unknown>, lane: Lane, rows: readonly TroubleRow[]): RawBuilder<unknown> {
+  return sql`changed as (
+    update ${schema}.deliveries as d
+    set state = c.state, attempts = c.attempts, available_at = clock_timestamp() + c.in_ms * interval '1 millisecond',
+      error_code = coalesce(c.error_code, d.error_code), error = coalesce(c.error, d.error),
+      since = case when d.state = c.state then d.since else clock_timestamp() end
+    from ${unnested(rows)} as c (position, slot, event_id, key, state, attempts, in_ms, error_code, error)
+    where d.sink = ${lane.sink} and d.position = c.position)`
+}
+
+function additionsOf(schema: RawBuilder<unknown>, lane: Lane, rows: readonly TroubleRow[]): RawBuilder<unknown> {
+  return sql`added as (
+    insert into ${schema}.deliveries (sink, lane, position, slot, event_id, key, state, attempts, available_at, error_code, error)
+    select ${lane.sink}, ${lane.number}, c.position, c.slot, c.event_id, c.key, c.state, c.attempts,
+      clock_timestamp() + c.in_ms * interval '1 millisecond', c.error_code, c.error
+    from ${unnested(rows)} as c (position, slot, event_id, key, state, attempts, in_ms, error_code, error)
+    on conflict (sink, position) do nothing)`
+}
+
+function unnested(rows: readonly TroubleRow[]): RawBuilder<unknown> {
+  const column = <T>(value: (row: TroubleRow) => T): T[] => rows.map(value)
+  return sql`unnest(
+      ${column(({ carried }) => carried.event.position)}::bigint[],
+      ${column(({ carried }) => carried.slot)}::smallint[],
+      ${column(({ carried }) => carried.event.id)}::uuid[],
+      ${column(({ carried }) => carried.event.key)}::text[],
+      ${column(({ state }) => state)}::text[],
+      ${column(({ attempts }) => attempts)}::int[],
+      ${column(({ inMs }) => Math.max(0, inMs))}::float8[],
+      ${column(({ code }) => code)}::text[],
+      ${column(({ error }) => (error === null ? null : storable(error)))}::text[]
+    )`
+}
+
+/** PostgreSQL stores neither U+0000 nor a lone surrogate: what a sink made of a hostile answer must not stop a settle. */
+function storable(text: string): string {
+  return text.replaceAll('\0', '').toWellFormed().slice(0, 16_384)
+}
+
+function detailOf({ detail }: Outcome): string | null {
+  if (detail === undefined) return null
+  const text = JSON.stringify(detail, (_name, value: unknown) => (typeof value === 'string' ? storable(value) : value))
+  return text.length > 65_536 ? '{"truncated": true}' : text
+}
+
+function isFenceCollision(error: unknown): boolean {
+  return error instanceof Error && 'constraint' in error && error.constraint === 'checkpoints_pkey'
+}
+
+async function ownCheckpoint({ db }: Database, relay: string, lane: Lane, fence: bigint): Promise<string | null> {
+  const found = await db
+    .selectFrom('checkpoints')
+    .select(['relay', sql<string>`horizon::text`.as('horizon')])
+    .where('sink', '=', lane.sink)
+    .where('lane', '=', lane.number)
+    .where('fence', '=', String(fence))
+    .executeTakeFirst()
+  return found !== undefined && found.relay === relay ? found.horizon : null
+}

@@ -1,0 +1,52 @@
+import type { ErrorCode, LogEvent } from '@postrider/schema'
+
+/** Why an attempt failed, in words that appear in logs, metrics and `attempts`. Carries no secret and no internal address. */
+export interface DeliveryError {
+  readonly code: ErrorCode
+  readonly message: string
+}
+
+/** What a sink may keep of an exchange for the audit trail: small, redacted JSON. */
+export type AttemptDetail = Readonly<Record<string, unknown>>
+
+interface Answered {
+  /** Status of the protocol, such as an HTTP status; absent when there was no answer. */
+  readonly status?: number
+  readonly detail?: AttemptDetail
+}
+
+/**
+ * What a sink answers, closed: the sink knows its protocol, the relay knows the policy.
+ * - `delivered`: the destination has taken the event.
+ * - `retry`: it failed, and may succeed later. `afterMs` is a floor asked for by the destination; `maxAttempts` a ceiling for this kind of failure.
+ * - `throttled`: the destination asked for a pause. Spends no attempt; the whole sink is quiet for `afterMs`.
+ * - `reject`: the same bytes can never succeed. `quietMs` keeps the sink quiet before the next event.
+ */
+export type Outcome =
+  | (Answered & { readonly kind: 'delivered' })
+  | (Answered & { readonly kind: 'retry'; readonly error: DeliveryError; readonly afterMs?: number; readonly maxAttempts?: number })
+  | (Answered & { readonly kind: 'throttled'; readonly error: DeliveryError; readonly afterMs: number })
+  | (Answered & { readonly kind: 'reject'; readonly error: DeliveryError; readonly quietMs?: number })
+
+/** One try to deliver an event. */
+export interface Attempt {
+  readonly event: LogEvent
+  /** From 1. */
+  readonly number: number
+}
+
+/**
+ * A destination. One verb: it sends one event and answers what came of it.
+ *
+ * `deliver` is called for many events at once, up to the slots of the sink, never for two events of one key at once.
+ * It must end soon after `signal` aborts: the relay is stopping, and whatever it answers then is not recorded as a failure.
+ * It keeps its own total deadline, below {@link Sink.deadlineMs}. It should not throw; a throw counts as `retry` with `sink_threw`.
+ */
+export interface Sink extends AsyncDisposable {
+  readonly name: string
+  /** What it is: `webhook`, `kafka`, or a word of your own; stands in `postrider.sinks.kind`. */
+  readonly kind: string
+  /** After this many milliseconds a call of `deliver` has certainly ended, whatever the destination does. */
+  readonly deadlineMs: number
+  deliver(attempt: Attempt, signal: AbortSignal): Promise<Outcome>
+}

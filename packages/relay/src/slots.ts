@@ -1,0 +1,88 @@
+import { Bell } from './wait.ts'
+
+/**
+ * Who waits for a slot. A page gives up all its waiters at once, when it starts no more events.
+ */
+export class Queue {
+  readonly waiters: Set<() => void> = new Set()
+  closed = false
+
+  /** Nothing of this queue starts any more; those who wait are told so. */
+  close(): void {
+    this.closed = true
+    for (const wake of this.waiters) wake()
+    this.waiters.clear()
+  }
+}
+
+/**
+ * The deliveries that a sink may have in flight in this relay, and its quiet times:
+ * a destination that asked for a pause gets nothing until it is over.
+ */
+export class Slots {
+  readonly #size: number
+  #used = 0
+  #quietUntil = 0
+  #quietTimer: NodeJS.Timeout | undefined
+  readonly #waiting: { readonly queue: Queue; readonly wake: () => void }[] = []
+  readonly #vacancy = new Bell()
+
+  constructor(size: number) {
+    this.#size = size
+  }
+
+  get inFlight(): number {
+    return this.#used
+  }
+
+  get #open(): boolean {
+    return this.#used < this.#size && performance.now() >= this.#quietUntil
+  }
+
+  /** A slot, as soon as there is one; false when the queue was closed before. First come, first served. */
+  take(queue: Queue): boolean | Promise<boolean> {
+    if (queue.closed) return false
+    if (this.#open && this.#waiting.length === 0) {
+      this.#used++
+      return true
+    }
+    return new Promise((resolve) => {
+      const wake = (): void => resolve(!queue.closed)
+      queue.waiters.add(wake)
+      this.#waiting.push({ queue, wake })
+    })
+  }
+
+  give(): void {
+    this.#used--
+    this.#admit()
+  }
+
+  /** Nothing starts for this long; what is in flight goes on. */
+  quiet(ms: number): void {
+    this.#quietUntil = Math.max(this.#quietUntil, performance.now() + ms)
+    clearTimeout(this.#quietTimer)
+    this.#quietTimer = setTimeout(() => this.#admit(), this.#quietUntil - performance.now() + 1)
+    this.#quietTimer.unref()
+  }
+
+  /** Resolves when something could start, or when the signal aborts. */
+  async vacancy(signal: AbortSignal): Promise<void> {
+    while (!this.#open && !signal.aborted) {
+      this.#vacancy.hush()
+      await this.#vacancy.wait(Infinity, signal)
+    }
+  }
+
+  #admit(): void {
+    while (this.#open) {
+      const next = this.#waiting.shift()
+      if (next === undefined) break
+      if (next.queue.closed) continue
+      next.queue.waiters.delete(next.wake)
+      this.#used++
+      next.wake()
+    }
+    if (this.#open) this.#vacancy.ring()
+  }
+}

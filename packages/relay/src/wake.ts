@@ -1,0 +1,261 @@
+import pg from 'pg'
+import { publish } from './channels.ts'
+import { partsOf } from './cursor.ts'
+import { connectionConfig } from './database.ts'
+import { openListener, type Listener } from './listener.ts'
+import type { Settings } from './options.ts'
+import { Bell, waitFor } from './wait.ts'
+
+/** Who is woken, and by what. */
+export interface Sleepers {
+  /** There are new events in these buckets (null: in any). Answers whether some of them are another relay's. */
+  news(buckets: readonly number[] | null): boolean
+  /** An operator has changed deliveries. */
+  due(): void
+  /** Lanes have become free. */
+  lanes(): void
+}
+
+/** After news, look once more this soon before falling asleep: under load nobody sleeps, and nobody notifies. */
+const lingerMs = 2
+/** While a producer's transaction keeps the gate open, look this often: the first delay and the last. */
+const openGateMs = { first: 5, last: 50 }
+const probeEveryMs = 15_000
+const probeTimeoutMs = 5_000
+/** Events that one look counts before it says "everywhere". */
+const lookLimit = 256
+
+/**
+ * When to look again.
+ *
+ * NOTIFY takes a lock of the whole cluster at commit, so producers must not pay for it while a relay is awake.
+ * The gate: a relay that falls asleep takes an advisory lock exclusively (tries, never waits), looks once more, and sleeps.
+ * A producer's `emit` tries the same lock shared, until the end of its transaction, and notifies only when that fails,
+ * which is when a relay sleeps. A transaction that had the lock before keeps the relay from falling asleep: it looks
+ * at short intervals until that commits. So no commit falls between a last look and a sleep.
+ *
+ * Of several relays one holds the gate; all of them hear the notification. A relay that finds news for lanes of others
+ * tells them. And everything here may fail: the poll is the floor.
+ */
+export class Wake {
+  readonly #settings: Settings
+  readonly #relay: string
+  readonly #sleepers: Sleepers
+  readonly #bell = new Bell()
+  #seen: string | null = null
+  #listener: Listener | null = null
+  /** The channel has proven that it delivers, by a probe of our own that came back. */
+  #proven = false
+  #probeSentAt: number | null = null
+  #probeBackAt = -Infinity
+  #nudgedAt = -Infinity
+  #told: 'listening' | 'polling' | null = null
+
+  constructor(settings: Settings, relay: string, sleepers: Sleepers) {
+    this.#settings = settings
+    this.#relay = relay
+    this.#sleepers = sleepers
+  }
+
+  get state(): 'listening' | 'polling' {
+    return this.#proven ? 'listening' : 'polling'
+  }
+
+  /** Wakes lanes until the signal aborts; reconnects for as long as it takes. */
+  async run(signal: AbortSignal): Promise<void> {
+    for (let delay = 100; !signal.aborted; delay = Math.min(delay * 2, 5_000)) {
+      try {
+        await this.#watch(signal, () => {
+          delay = 100
+        })
+      } catch (error) {
+        await this.#dropListener(error instanceof Error ? error.message : String(error))
+      }
+      if (signal.aborted) break
+      // Something may have been missed: whatever lanes can still read, they read.
+      this.#sleepers.news(null)
+      await waitFor(null, Math.min(delay, this.#settings.pollMs), signal)
+    }
+    await this.#dropListener('the relay stops')
+  }
+
+  /** One database session: look, linger, close the gate, look, sleep. */
+  async #watch(signal: AbortSignal, onConnected: () => void): Promise<void> {
+    const { connectionString, directConnectionString, name, pollMs } = this.#settings
+    const direct = directConnectionString !== false
+    const session = await openSession({
+      ...connectionConfig(direct ? directConnectionString : connectionString, `${name} wake`),
+      query_timeout: 6_000,
+    })
+    try {
+      onConnected()
+      this.#seen = null
+      let gate: Gate = 'open'
+      let openFor: number = openGateMs.first
+      while (!signal.aborted) {
+        if (session.error !== null) throw session.error
+        if (direct) await this.#probe(session.client)
+        const rung = this.#bell.rung
+        this.#bell.hush()
+        const news = await this.#look(session.client, gate === 'ours' && rung)
+        if (gate === 'ours' && rung) gate = 'open'
+        if (news) {
+          if (gate !== 'open' && !rung) publish('postrider:wake', { source: 'poll', news })
+          openFor = openGateMs.first
+          await this.#bell.wait(lingerMs, signal)
+          continue
+        }
+        if (!this.#proven) {
+          await this.#bell.wait(pollMs, signal)
+          continue
+        }
+        if (gate !== 'ours') {
+          gate = await closeGate(session.client, this.#settings.schema)
+          if (gate === 'open') {
+            await this.#bell.wait(openFor, signal)
+            openFor = Math.min(openFor * 2, openGateMs.last)
+            continue
+          }
+          // Between the last look and the gate something may have been committed.
+          if (await this.#look(session.client, false)) continue
+        }
+        await this.#bell.wait(pollMs, signal)
+        publish('postrider:wake', { source: this.#bell.rung ? 'notify' : 'poll', news: false })
+      }
+    } finally {
+      await session.close()
+    }
+  }
+
+  /** Looks for events that became visible since the last look, and wakes their lanes. */
+  async #look(client: pg.Client, openGate: boolean): Promise<boolean> {
+    const { schema } = this.#settings
+    const seen = this.#seen
+    const { xmax, xip } = seen === null ? { xmax: null, xip: [] } : partsOf(seen)
+    // A null xmax finds nothing: the first look only takes the snapshot.
+    const { rows } = await client.query<{ snapshot: string; buckets: number[]; found: number }>({
+      name: 'look',
+      text: `select pg_current_snapshot()::text as snapshot, count(fresh.bucket)::int as found,
+          coalesce(array_agg(distinct fresh.bucket) filter (where fresh.bucket is not null), '{}') as buckets,
+          case when $3 then pg_advisory_unlock(hashtextextended($4, 0)) end
+        from (select 1) as one left join lateral (
+          (select e.bucket from ${schema}.events as e where e.xid >= $1::xid8 order by e.xid, e.position limit ${lookLimit})
+          union all
+          (select e.bucket from ${schema}.events as e where e.xid = any($2::xid8[]) limit ${lookLimit})
+        ) as fresh on true`,
+      values: [xmax, xip, openGate, `${schema}.wake`],
+    })
+    const row = rows[0]
+    if (row === undefined) throw new TypeError('a statement that always has a row had none')
+    this.#seen = row.snapshot
+    if (seen === null) {
+      this.#sleepers.news(null)
+      return false
+    }
+    if (row.found === 0) return false
+    const foreign = this.#sleepers.news(row.found >= lookLimit ? null : row.buckets)
+    if (foreign && this.#proven && performance.now() - this.#nudgedAt > openGateMs.last) {
+      this.#nudgedAt = performance.now()
+      await client.query(`notify ${schema}`)
+    }
+    return true
+  }
+
+  /** Makes sure, now and then, that what is sent on the channel arrives here, and that this is not a standby. */
+  async #probe(client: pg.Client): Promise<void> {
+    const { schema } = this.#settings
+    const now = performance.now()
+    if (this.#listener?.broken === true) await this.#dropListener('the listening session broke')
+    if (this.#listener === null) {
+      this.#probeSentAt = null
+      const config = connectionConfig(String(this.#settings.directConnectionString), `${this.#settings.name} listen`)
+      this.#listener = await openListener(
+        config,
+        schema,
+        (payload) => this.#hear(payload),
+        () => this.#bell.ring(),
+      )
+    }
+    if (this.#probeSentAt !== null && this.#probeBackAt < this.#probeSentAt) {
+      if (now - this.#probeSentAt > probeTimeoutMs) await this.#dropListener('a probe of the channel did not come back')
+      return
+    }
+    if (this.#probeSentAt === null || now - this.#probeSentAt > probeEveryMs) {
+      const { rows } = await client.query<{ standby: boolean }>('select pg_is_in_recovery() as standby')
+      if (rows[0]?.standby !== false) throw new Error('the database is a standby')
+      this.#probeSentAt = performance.now()
+      await client.query('select pg_notify($1, $2)', [schema, `probe:${this.#relay}`])
+    }
+  }
+
+  #hear(payload: string): void {
+    if (payload === '') this.#bell.ring()
+    else if (payload === 'due') this.#sleepers.due()
+    else if (payload === 'lanes') this.#sleepers.lanes()
+    else if (payload === `probe:${this.#relay}`) {
+      this.#probeBackAt = performance.now()
+      if (!this.#proven) {
+        this.#proven = true
+        this.#tell('listening', 'a probe of the channel came back')
+        this.#bell.ring()
+      }
+    }
+  }
+
+  async #dropListener(reason: string): Promise<void> {
+    const listener = this.#listener
+    this.#listener = null
+    this.#proven = false
+    this.#probeSentAt = null
+    if (listener !== null) await listener[Symbol.asyncDispose]()
+    this.#tell('polling', reason)
+  }
+
+  #tell(state: 'listening' | 'polling', reason: string): void {
+    if (this.#told === state) return
+    this.#told = state
+    publish('postrider:listener', { state, reason })
+  }
+}
+
+/** The gate is closed by us, by another relay, or kept open by a producer's transaction. */
+type Gate = 'ours' | 'theirs' | 'open'
+
+async function closeGate(client: pg.Client, schema: string): Promise<Gate> {
+  const { rows } = await client.query<{ gate: Gate }>({
+    name: 'close-gate',
+    text: `select case
+        when pg_try_advisory_lock(hashtextextended($1, 0)) then 'ours'
+        when not pg_try_advisory_lock_shared(hashtextextended($1, 0)) then 'theirs'
+        when pg_advisory_unlock_shared(hashtextextended($1, 0)) then 'open'
+      end as gate`,
+    values: [`${schema}.wake`],
+  })
+  return rows[0]?.gate ?? 'open'
+}
+
+interface Session {
+  readonly client: pg.Client
+  readonly error: Error | null
+  close(): Promise<void>
+}
+
+async function openSession(config: pg.ClientConfig): Promise<Session> {
+  const client = new pg.Client(config)
+  let broken: Error | null = null
+  client.on('error', (error) => {
+    broken = error
+  })
+  await client.connect()
+  await client.query(
+    'set statement_timeout = 5000; set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off; set jit = off',
+  )
+  return {
+    client,
+    get error() {
+      return broken
+    },
+    // A half-open socket may never say goodbye.
+    close: () => waitFor(client.end().catch(() => undefined), 1_000, new AbortController().signal),
+  }
+}

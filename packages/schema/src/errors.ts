@@ -1,0 +1,176 @@
+/**
+ * Every error code of Postrider, with its meaning and the next step.
+ * One word in four places: the exception's `code`, the log field, the metric label, and `attempts.error_code`.
+ */
+export const errorCodes = {
+  // write
+  not_in_transaction: {
+    meaning: 'The handle given to emit is a pool or a root handle, so the event would commit on its own.',
+    next: 'Pass the transaction (Kysely trx, a pg client after BEGIN) in which the business rows are written.',
+  },
+  unknown_type: {
+    meaning: 'The event type is not in the catalogue given to createWriter.',
+    next: 'Add the type to `events`, or mend the spelling.',
+  },
+  invalid_event: {
+    meaning: 'An attribute of the event (type, id, key, header, time, …) breaks its rule.',
+    next: 'Read the path and the rule in the message and mend that attribute.',
+  },
+  invalid_payload: {
+    meaning: 'The payload does not satisfy the schema of its type, or JSON in PostgreSQL cannot hold it.',
+    next: 'Mend the value at the path in the message.',
+  },
+  payload_too_large: {
+    meaning: 'The payload is over the limit.',
+    next: 'Store the document elsewhere and send a reference to it, or send a thin event.',
+  },
+  // configure and start
+  invalid_options: {
+    meaning: 'Options or configuration are not valid.',
+    next: 'Mend every problem that the message lists.',
+  },
+  schema_missing: {
+    meaning: 'The schema of Postrider is missing or older than this program needs.',
+    next: 'Run `postrider migrate up`.',
+  },
+  schema_changed: {
+    meaning: 'A migration that was applied differs from the file of the same name.',
+    next: 'Restore the file as it was released; write changes as a new migration.',
+  },
+  migration_locked: {
+    meaning: 'A lock that the migration needs was not free within its deadline.',
+    next: 'Run the migration again when the blocking session has ended.',
+  },
+  cluster_changed: {
+    meaning: 'The database was restored into another cluster: its stored cursors mean nothing here.',
+    next: 'Do not start a relay on it before its cursors are anchored anew.',
+  },
+  sequence_cache: {
+    meaning: 'The sequence of positions has a cache above 1, so positions do not follow the order of inserts.',
+    next: 'Run `alter sequence … cache 1` on the sequence that the message names.',
+  },
+  // run
+  database_unavailable: {
+    meaning: 'The database cannot be reached, or answers as a standby.',
+    next: 'Look at the server and the connection settings; a relay that runs keeps trying.',
+  },
+  stale_fence: {
+    meaning: 'The lane has another owner: nothing of this settle was written.',
+    next: 'None; the new owner carries on from the last settled page.',
+  },
+  not_found: {
+    meaning: 'Nothing matches what was asked for.',
+    next: 'Look at `postrider status` and the views of the schema for what exists.',
+  },
+  // operate
+  not_confirmed: {
+    meaning: 'A command that changes something was not confirmed.',
+    next: 'Run it again on a terminal and answer yes, or give --yes.',
+  },
+  // deliver
+  timeout: {
+    meaning: 'The destination did not answer within the total deadline.',
+    next: 'It is retried. Answer sooner: store the event, answer 2xx, work later.',
+  },
+  dns: {
+    meaning: 'The host name could not be resolved.',
+    next: 'It is retried. Look at the host name and at the resolver.',
+  },
+  connect: {
+    meaning: 'No connection, or it broke before an answer.',
+    next: 'It is retried. Look at the destination and the network between.',
+  },
+  tls: {
+    meaning: 'The TLS handshake failed, or the certificate is not trusted.',
+    next: 'It is retried. Mend the certificate, or give its authority as `ca`.',
+  },
+  redirect: {
+    meaning: 'The destination answered 3xx; redirects are never followed.',
+    next: 'It is retried. Put the new address into the configuration.',
+  },
+  throttled: {
+    meaning: 'The destination asked for a pause (429, or 503 with Retry-After).',
+    next: 'The sink pauses; the event goes out afterwards and no attempt is spent.',
+  },
+  status_4xx: {
+    meaning: 'The destination answered with a 4xx status that may heal.',
+    next: 'It is retried on schedule. Look at the captured response.',
+  },
+  status_5xx: {
+    meaning: 'The destination answered with a 5xx status.',
+    next: 'It is retried on schedule.',
+  },
+  payload_refused: {
+    meaning: 'The destination refused these bytes for good (413, 415, 431, or `postrider-retry: never`).',
+    next: 'Mend the destination, then retry the dead letter.',
+  },
+  gone: {
+    meaning: 'The destination answered 410: it does not want this any more.',
+    next: 'Remove the sink, or mend the destination and retry the dead letter.',
+  },
+  blocked_target: {
+    meaning: 'The address of the destination is not one that this sink may reach.',
+    next: 'Mend the address, or declare the sink `trust: internal` with the network it needs.',
+  },
+  malformed_response: {
+    meaning: 'The answer of the destination is not HTTP, or its headers are over the limit.',
+    next: 'It is retried. Look at the destination.',
+  },
+  cannot_encode: {
+    meaning: 'This event cannot be expressed in the format of the sink.',
+    next: 'Choose another format for the sink, then retry the dead letter.',
+  },
+  sink_threw: {
+    meaning: 'The sink threw instead of answering; this counts as a failed attempt.',
+    next: 'It is retried. Report the fault to the author of the sink.',
+  },
+  slow: {
+    meaning: 'The attempt outlasted its page and was parked, so that the others go on.',
+    next: 'None; its result is written when the attempt ends.',
+  },
+  interrupted: {
+    meaning: 'The relay stopped before the attempt ended; it does not count.',
+    next: 'None; the event goes out again with the same id.',
+  },
+} as const
+
+export type ErrorCode = keyof typeof errorCodes
+
+/** Where and what, for the reader of an error: any of these may be missing. */
+export interface ErrorDetails {
+  /** Index of the event in the call, from 0. */
+  readonly index?: number
+  /** Event type. */
+  readonly type?: string
+  /** Event id. */
+  readonly id?: string
+  /** Where in the event, as `payload.items[2].price`. */
+  readonly path?: string
+  /** The limit that was passed, in the unit that the message names. */
+  readonly limit?: number
+  /** What came instead. */
+  readonly actual?: number | string
+  /** All problems, when there are several. */
+  readonly problems?: readonly string[]
+}
+
+/** The one error class that Postrider throws: what went wrong, where, and what to do next. */
+export class PostriderError extends Error {
+  override readonly name = 'PostriderError'
+  readonly code: ErrorCode
+  /** What to do about it, in one sentence. */
+  readonly next: string
+  readonly details: ErrorDetails
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+    this.next = errorCodes[code].next
+    this.details = details
+  }
+}
+
+/** True for errors of Postrider, also across two copies of this package. */
+export function isPostriderError(error: unknown): error is PostriderError {
+  return error instanceof Error && error.name === 'PostriderError' && 'code' in error && String(error.code) in errorCodes
+}

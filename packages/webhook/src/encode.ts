@@ -1,0 +1,91 @@
+import { PostriderError, typePattern, type LogEvent } from '@postrider/schema'
+import { attributes, binaryHeaders, sequence } from './cloudevents.ts'
+import { traceContext } from './trace.ts'
+
+/**
+ * How an event is written.
+ * - `standard`: a small JSON envelope, see {@link encode}.
+ * - `cloudevents`: CloudEvents 1.0, structured mode.
+ * - `cloudevents-binary`: the payload alone, the attributes as `ce-` headers.
+ * - `raw`: the payload alone.
+ */
+export type WebhookFormat = 'standard' | 'cloudevents' | 'cloudevents-binary' | 'raw'
+
+export interface Encoded {
+  readonly body: Buffer
+  /** Name, value, name, value, …: content type, event type, trace context and attributes. */
+  readonly headers: readonly string[]
+}
+
+const idPattern = /^[A-Za-z0-9_-]{1,64}$/
+const mediaTypePattern = /^[\x21-\x7e][\x20-\x7e]{0,254}$/
+
+/**
+ * The same event gives the same bytes on every attempt. The payload's text is spliced in, never parsed, so numbers above
+ * 2^53 survive. `standard` has, in this order: `id`, `type`, `timestamp`, `data` (or `data_base64` and `datacontenttype`
+ * for bytes), `source`, `subject`, `sequence`. Headers of the producer are not sent, but for trace context: what
+ * a receiver shall see belongs into the payload.
+ * Throws `cannot_encode`.
+ */
+export function encode(event: LogEvent, format: WebhookFormat): Encoded {
+  // A dot in the id would let two messages share one signature.
+  if (!idPattern.test(event.id)) throw cannotEncode(event, 'id', 'is not 1 to 64 letters, digits, _ or -')
+  if (!typePattern.test(event.type)) throw cannotEncode(event, 'type', 'is not words joined by dots')
+  if (!mediaTypePattern.test(event.contentType)) throw cannotEncode(event, 'contentType', 'cannot be a header')
+  if (format.startsWith('cloudevents') && event.source === '')
+    throw cannotEncode(event, 'source', 'is empty; CloudEvents needs one')
+
+  const common = ['postrider-event-type', event.type, ...traceContext(event.headers).flat()]
+  switch (format) {
+    case 'standard':
+      return { body: Buffer.from(standardText(event)), headers: ['content-type', 'application/json', ...common] }
+    case 'cloudevents':
+      return {
+        body: Buffer.from(structuredText(event)),
+        headers: ['content-type', 'application/cloudevents+json; charset=utf-8', ...common],
+      }
+    case 'cloudevents-binary':
+      return { body: payloadBytes(event), headers: ['content-type', event.contentType, ...common, ...binaryHeaders(event)] }
+    case 'raw':
+      return { body: payloadBytes(event), headers: ['content-type', event.contentType, ...common] }
+  }
+}
+
+function standardText(event: LogEvent): string {
+  const { id, type, time, source, subject } = event
+  let text = `{"id":${JSON.stringify(id)},"type":${JSON.stringify(type)},"timestamp":${JSON.stringify(time)},${standardData(event)}`
+  if (source !== '') text += `,"source":${JSON.stringify(source)}`
+  if (subject !== null) text += `,"subject":${JSON.stringify(subject)}`
+  return `${text},"sequence":"${sequence(event)}"}`
+}
+
+function standardData({ payloadText, payloadBytes, contentType }: LogEvent): string {
+  if (payloadBytes === null) return `"data":${payloadText ?? 'null'}`
+  return `"data_base64":"${base64(payloadBytes)}","datacontenttype":${JSON.stringify(contentType)}`
+}
+
+function structuredText(event: LogEvent): string {
+  const { payloadText, payloadBytes, contentType } = event
+  const members = attributes(event).map(([name, value]) => `"${name}":${JSON.stringify(value)}`)
+  if (payloadBytes !== null)
+    members.push(`"datacontenttype":${JSON.stringify(contentType)}`, `"data_base64":"${base64(payloadBytes)}"`)
+  else if (payloadText !== null) members.push(`"datacontenttype":${JSON.stringify(contentType)}`, `"data":${payloadText}`)
+  return `{${members.join(',')}}`
+}
+
+function payloadBytes({ payloadText, payloadBytes }: LogEvent): Buffer {
+  if (payloadBytes === null) return Buffer.from(payloadText ?? '')
+  return asBuffer(payloadBytes)
+}
+
+function base64(bytes: Uint8Array): string {
+  return asBuffer(bytes).toString('base64')
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+function cannotEncode(event: LogEvent, path: string, problem: string): PostriderError {
+  return new PostriderError('cannot_encode', `${path} ${problem}`, { id: event.id, type: event.type, path })
+}

@@ -1,0 +1,71 @@
+import type { Attempt, Outcome, Sink } from '@postrider/relay'
+import { isPostriderError } from '@postrider/schema'
+import { createCapture } from './capture.ts'
+import { classifyAnswer, classifyFailure } from './classify.ts'
+import { encode } from './encode.ts'
+import type { Ended } from './exchange.ts'
+import { checkOptions } from './check-options.ts'
+import type { WebhookOptions } from './options.ts'
+import { createPoster, type PostRequest } from './post.ts'
+import { createSigner } from './sign.ts'
+
+/** The total deadline ends an attempt; this is for an event loop that is late. */
+const deadlineMarginMs = 1_000
+
+/**
+ * A sink that sends a signed POST for every event (Standard Webhooks 1.0.0), and gets an answer within its total deadline
+ * whatever the destination does. Redirects are never followed, answers never inflated.
+ * `webhook-id` is the event's id, the same on every attempt; timestamp and signature are new on each.
+ * Throws `invalid_options` with all problems together. Dispose of it to close its connections.
+ */
+export function createWebhookSink(options: WebhookOptions): Sink {
+  const settings = checkOptions(options)
+  const sign = createSigner(settings.current, settings.previous)
+  const capture = createCapture(settings)
+  const poster = createPoster(settings)
+  const fixedHeaders = [
+    ...Object.entries({ 'user-agent': settings.userAgent, accept: '*/*', 'accept-encoding': 'identity' }).flat(),
+    ...Object.entries(settings.headers).flat(),
+  ]
+
+  function prepare({ event, number }: Attempt): PostRequest {
+    const { body, headers } = encode(event, settings.format)
+    const timestamp = Math.floor(Date.now() / 1000)
+    const signed = ['webhook-id', event.id, 'webhook-timestamp', String(timestamp)]
+    const signature = ['webhook-signature', sign({ id: event.id, timestamp, body })]
+    return { body, headers: [...fixedHeaders, ...headers, ...signed, ...signature, 'postrider-attempt', String(number)] }
+  }
+
+  function judge(ended: Ended): Outcome {
+    if (!ended.answered) return { ...classifyFailure(ended.error), detail: capture(ended) }
+    const answer = {
+      status: ended.status,
+      retryAfter: one(ended.headers['retry-after']),
+      never: one(ended.headers['postrider-retry'])?.trim().toLowerCase() === 'never',
+    }
+    const outcome = classifyAnswer(answer, settings.permanentStatuses, Date.now())
+    // The straight road writes nothing beyond its status.
+    return outcome.kind === 'delivered' && settings.capture !== 'all' ? outcome : { ...outcome, detail: capture(ended) }
+  }
+
+  return {
+    name: settings.name,
+    kind: 'webhook',
+    deadlineMs: settings.timeouts.totalMs + deadlineMarginMs,
+    async deliver(attempt, signal) {
+      let request: PostRequest
+      try {
+        request = prepare(attempt)
+      } catch (error) {
+        if (!isPostriderError(error) || error.code !== 'cannot_encode') throw error
+        return { kind: 'reject', error: { code: error.code, message: error.message } }
+      }
+      return judge(await poster.post(request, signal))
+    },
+    [Symbol.asyncDispose]: () => poster[Symbol.asyncDispose](),
+  }
+}
+
+function one(value: string | string[] | undefined): string | undefined {
+  return typeof value === 'string' ? value : value?.[0]
+}

@@ -1,0 +1,15 @@
+export {
+  event,
+  type Catalogue,
+  type InputOf,
+  type OutputOf,
+  type StandardIssue,
+  type StandardResult,
+  type StandardSchema,
+  type TypeOf,
+} from './catalogue.ts'
+export type { EmitOptions } from './check.ts'
+export type { EventHeaders } from './headers.ts'
+export type { KeyOf, WriterOptions } from './options.ts'
+export type { KyselyTransaction, QueryTransaction, RawQuery, TransactionHandle } from './transaction.ts'
+export { createWriter, type EventOf, type Writer } from './write.ts'

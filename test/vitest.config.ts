@@ -1,0 +1,55 @@
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
+import type { PostgresVersion } from './postgres/embedded.ts'
+import { givenUrl, serverVersion } from './postgres/source.ts'
+
+const unit = '**/*.unit.test.ts'
+const heavy = '**/*.pg18.test.ts'
+const outside = ['**/node_modules/**', '**/dist/**']
+
+/** Packages of this workspace run from their sources, without a build. */
+const source = { conditions: ['@postrider/source'] }
+
+/** Where .ci/run wants the results as JSON, beside the report on the screen. */
+const reportFile = process.env['POSTRIDER_TEST_REPORT']
+
+export default defineConfig(async () => ({
+  root: join(import.meta.dirname, '..'),
+  resolve: source,
+  ssr: { resolve: source },
+  environments: { __vitest__: { resolve: source } }, // where the global set-up runs
+  test: {
+    pool: 'forks' as const,
+    // Tests wait for the database and for deadlines more than they compute.
+    maxWorkers: Math.min(4, Math.max(2, availableParallelism())),
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 40_000,
+    reporters: ['default', ...(reportFile ? [['json', { outputFile: reportFile }] as ['json', object]] : [])],
+    projects: [
+      { extends: true as const, test: { name: 'unit', include: [unit], exclude: outside } },
+      ...(givenUrl === undefined
+        ? [postgres(18, 18), postgres(14, 14, [heavy])]
+        : [postgres('given', await serverVersion(givenUrl))]),
+    ],
+  },
+}))
+
+/** The tests that need a database, on one version of PostgreSQL. */
+function postgres(
+  asked: PostgresVersion | 'given',
+  version: number,
+  without: readonly string[] = [],
+): TestProjectInlineConfiguration {
+  return {
+    extends: true,
+    test: {
+      name: `postgres ${version}`,
+      include: ['**/*.test.ts'],
+      exclude: [...outside, unit, ...without],
+      globalSetup: [join(import.meta.dirname, 'postgres', 'cluster.ts')],
+      provide: { postgresVersion: asked },
+    },
+  }
+}
