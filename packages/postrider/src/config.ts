@@ -5,8 +5,9 @@ import type { WebhookOptions } from '@postrider/webhook'
  * What `postrider.config.ts`, `.yaml` or `.json` holds.
  *
  * Any text may refer to a secret instead of holding it, in all three forms alike: `${env:NAME}` is the environment
- * variable, `${file:/path}` the text of a file without the line break at its end, `$${` a plain `${`. In TypeScript this
- * is an ordinary string in single quotes; it is filled in when the program starts.
+ * variable, `${file:/path}` the text of a file without the line break at its end (a relative path starts at the
+ * configuration), `$${` a plain `${`. In TypeScript this is an ordinary string in single quotes; it is filled in when the
+ * program starts. A signing secret that stands here itself (`whsec_…`, `whsk_…`) is refused.
  */
 export interface Config {
   readonly database?: DatabaseConfig

@@ -61,20 +61,18 @@ test('emit writes one event as it was given, and prints its id', async () => {
   await using db = await testDatabase()
   const run = commandsOn(db.url)
   const { code, stdout } = await run(
-    ...[
-      'emit',
-      'order.placed',
-      '--key',
-      'o-1',
-      '--source',
-      'shop',
-      '--data',
-      '{"n": 9007199254740993, "x": 1.50}',
-      '-H',
-      'a=b=c',
-      '-H',
-      'd=e',
-    ],
+    'emit',
+    'order.placed',
+    '--key',
+    'o-1',
+    '--source',
+    'shop',
+    '--data',
+    '{"n": 9007199254740993, "x": 1.50}',
+    '-H',
+    'a=b=c',
+    '-H',
+    'd=e',
   )
   expect(code).toBe(0)
   const { rows } = await (
@@ -135,7 +133,11 @@ test('status counts what waits and what is dead, and says that nobody carries it
         state: 'active',
         pending: 1,
         oldestPendingSeconds: expect.any(Number) as number,
-        ...{ scheduled: 0, retrying: 0, blocked: 0, held: 0, dead: 1 },
+        scheduled: 0,
+        retrying: 0,
+        blocked: 0,
+        held: 0,
+        dead: 1,
         lanes: [
           { lane: 0, relay: null },
           { lane: 1, relay: null },

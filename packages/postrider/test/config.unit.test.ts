@@ -73,8 +73,10 @@ describe('a configuration', () => {
 
   test('cannot be changed once it is loaded', async () => {
     const { settings } = await load(withBilling({ types: ['order.*'] }))
-    expect(() => Object.assign(settings!.sinks['billing']!, { lanes: 9 })).toThrow(TypeError)
-    expect(() => (settings!.sinks['billing']!.types as string[]).push('x')).toThrow(TypeError)
+    expect(() => Object.assign(settings!.sinks['billing'] as object, { lanes: 9 })).toThrow(TypeError)
+    const types = settings?.sinks['billing']?.types as string[] | undefined
+    expect(types).toEqual(['order.*'])
+    expect(() => types?.push('x')).toThrow(TypeError)
   })
 
   test('is taken by the relay as it is', async () => {
@@ -88,6 +90,35 @@ describe('a configuration', () => {
     })
     expect(() => createRelay({ connectionString: url, sinks, ...settings!.relay })).not.toThrow()
     await Promise.all(sinks.map(({ sink }) => sink[Symbol.asyncDispose]()))
+  })
+
+  const ranges: [name: string, least: number, most: number][] = [
+    ['leaseMs', 1_000, 300_000],
+    ['pollMs', 50, 60_000],
+    ['pageSize', 1, 10_000],
+    ['pageMs', 10, 60_000],
+    ['slowMs', 10, 60_000],
+    ['drainMs', 0, 600_000],
+  ]
+  test.each(ranges)('may set %s from %d to %d, as the relay itself has it', async (name, least, most) => {
+    const taken = async (value: number): Promise<[program: boolean, relay: boolean]> => {
+      const { problems } = await load({ ...valid, relay: { [name]: value } })
+      const sinks = createSinks({ billing: { ...billing, kind: 'webhook', secrets: { current: SECRET } } })
+      try {
+        createRelay({ connectionString: url, sinks, [name]: value })
+        return [problems.length === 0, true]
+      } catch {
+        return [problems.length === 0, false]
+      } finally {
+        await sinks[0]?.sink[Symbol.asyncDispose]()
+      }
+    }
+    expect(await Promise.all([least - 1, least, most, most + 1].map(taken))).toEqual([
+      [false, false],
+      [true, true],
+      [true, true],
+      [false, false],
+    ])
   })
 
   test.each<[what: string, content: unknown, problems: string[]]>([
@@ -217,7 +248,7 @@ describe('a secret', () => {
       await directory.write(name, content)
       const { settings, secrets } = await loadConfig({ config: name }, { env: { DB: url }, directory: directory.path })
       expect(settings.database.url, name).toBe(url)
-      expect(settings.sinks['billing']!.secrets.current, name).toBe(SECRET)
+      expect(settings.sinks['billing']?.secrets.current, name).toBe(SECRET)
       expect(secrets, name).toEqual(expect.arrayContaining([SECRET, url]))
     }
   })

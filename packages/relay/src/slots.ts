@@ -61,8 +61,15 @@ export class Slots {
   /** Nothing starts for this long; what is in flight goes on. */
   quiet(ms: number): void {
     this.#quietUntil = Math.max(this.#quietUntil, performance.now() + ms)
+    this.#admitLater()
+  }
+
+  #admitLater(): void {
     clearTimeout(this.#quietTimer)
-    this.#quietTimer = setTimeout(() => this.#admit(), this.#quietUntil - performance.now() + 1)
+    const rest = this.#quietUntil - performance.now()
+    if (rest <= 0) return this.#admit()
+    // A timer may fire a little early, and then has to be set again.
+    this.#quietTimer = setTimeout(() => this.#admitLater(), Math.min(Math.ceil(rest), 2_147_483_647))
     this.#quietTimer.unref()
   }
 

@@ -101,15 +101,18 @@ async function retry(
     const count = await countDead(database, flags.sink)
     if (count === 0) throw nothing(`There are no dead letters${at}.`)
     const shown = count > countedUpTo ? `more than ${countedUpTo.toLocaleString('en')}` : count.toLocaleString('en')
-    await confirm(`Send ${shown} dead letter(s)${at} again?`, flags.yes === true)
+    await confirm(`Send ${shown} ${count === 1 ? 'dead letter' : 'dead letters'}${at} again?`, flags.yes === true)
     retried = await retryAll(database, settings.schema, flags.sink)
   } else {
-    await confirm(`Send ${ids?.length ?? 0} event(s)${at} again?`, flags.yes === true)
+    await confirm(`Send ${ids?.length === 1 ? 'this event' : `these ${ids?.length ?? 0} events`}${at} again?`, flags.yes === true)
     retried = await retryThese(database, settings.schema, ids ?? [], flags.sink)
     if (retried === 0) throw nothing(`None of these events is dead${at}.`)
   }
   if (flags.json) printJson({ retried })
-  else say(`${retried.toLocaleString('en')} dead letter(s) will be sent again; watch them with: postrider status`)
+  else
+    say(
+      `${retried.toLocaleString('en')} ${retried === 1 ? 'dead letter' : 'dead letters'} on the way again; watch with: postrider status`,
+    )
 }
 
 async function discard(id: string, flags: DeadFlags & { readonly reason: string }): Promise<void> {
@@ -124,7 +127,7 @@ async function discard(id: string, flags: DeadFlags & { readonly reason: string 
   })
   if (discarded === 0) throw nothing(`Event ${id} waits nowhere.`)
   if (flags.json) printJson({ discarded })
-  else say(`given up at ${discarded} sink(s); the attempts keep who and why`)
+  else say(`given up at ${discarded === 1 ? 'one sink' : `${discarded} sinks`}; the attempts keep who and why`)
 }
 
 async function countDead(database: Database, sink: string | undefined): Promise<number> {

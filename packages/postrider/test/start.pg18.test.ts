@@ -25,7 +25,13 @@ async function setting({ delayMs = 0, drainMs = 25_000, migrated = true, extra =
   const directory = await temporaryDirectory()
   const deliveries: Delivery[] = []
   const receiver = await startReceiver({
-    ...{ host: '127.0.0.1', port: 0, secrets: [secret], seed: 1, status: 500, delayMs, retryAfterMs: null },
+    host: '127.0.0.1',
+    port: 0,
+    secrets: [secret],
+    seed: 1,
+    status: 500,
+    delayMs,
+    retryAfterMs: null,
     mischief: { drop: 0, timeout: 0, fail: 0 },
     onDelivery: (delivery) => deliveries.push(delivery),
   })

@@ -1,0 +1,66 @@
+import { testDatabase } from '@postrider/test/postgres'
+import { describe, expect, it } from 'vitest'
+import { emit, emitRange, range, RecordingSink, run, until } from './support.ts'
+
+describe('a backlog', () => {
+  it('of 100,000 events in one transaction arrives whole and in order, while others go on', { timeout: 60_000 }, async () => {
+    await using db = await testDatabase()
+    const [writer, other] = await Promise.all([db.client(), db.client()])
+    const sink = new RecordingSink()
+    await using _ = run(db.url, [{ sink, concurrency: 256 }])
+    await writer.query('begin')
+    for (let part = 0; part < 10; part++) {
+      await emitRange(writer, 'huge', part * 10_000 + 1, part * 10_000 + 10_000)
+      await emit(other, 'small', part)
+    }
+    await until(() => sink.numbers('small').length === 10, 'the others arrived')
+    expect(sink.numbers('huge')).toEqual([])
+    await writer.query('commit')
+    await emit(other, 'small', 10)
+    await until(() => sink.delivered.length >= 100_011, 'all arrived', 45_000)
+    expect(sink.numbers('huge')).toEqual(range(1, 100_000))
+    expect(sink.numbers('small')).toEqual(range(0, 10))
+  })
+
+  it('written before the first relay is delivered by it; a sink that starts now gets only what comes', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    for (let key = 0; key < 5; key++) await emitRange(client, `k${key}`, 1, 100)
+    const [whole, late] = [new RecordingSink('whole'), new RecordingSink('late')]
+    await using running = run(db.url, [
+      { sink: whole },
+      { sink: late, startFrom: 'now', lanes: 3 },
+    ], { pageSize: 20 })
+    await until(() => running.relay.health().lanes.length === 7, 'all lanes are carried')
+    await emitRange(client, 'k0', 101, 200)
+    await until(() => whole.delivered.length === 600 && late.delivered.length === 100, 'both have their share')
+    expect(late.numbers('k0')).toEqual(range(101, 200))
+    for (let key = 1; key < 5; key++) expect(whole.numbers(`k${key}`)).toEqual(range(1, 100))
+  })
+
+  it('survives any number of relays that come and go in the middle of a window', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    for (let key = 0; key < 10; key++) await emitRange(client, `k${key}`, 1, 200)
+    const sink = new RecordingSink()
+    for (let round = 1; sink.delivered.length < 2_000 && round < 100; round++) {
+      const seen = sink.delivered.length
+      const running = run(db.url, [{ sink, lanes: 3 }], { pageSize: 13 })
+      await until(() => sink.delivered.length > seen + 20 || sink.delivered.length >= 2_000, 'some more arrived')
+      await (round % 2 === 0 ? running.stop() : running.stopHard())
+    }
+    for (let key = 0; key < 10; key++) expect(sink.numbers(`k${key}`)).toEqual(range(1, 200))
+  })
+
+  it('of types that the sink does not take is passed over, and only those', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    await using _ = run(db.url, [{ sink, types: ['order.*', 'user.**'] }], { pageSize: 3 })
+    const types = ['order.placed', 'order.item.added', 'order', 'user.a', 'user.a.b', 'user', 'other.order.placed']
+    for (const [n, type] of types.entries()) await emit(client, 'o', n, { type })
+    await emit(client, 'o', 99, { type: 'order.last' })
+    await until(() => sink.numbers().includes(99), 'the last one arrived')
+    expect(sink.numbers()).toEqual([0, 3, 4, 99])
+  })
+})
