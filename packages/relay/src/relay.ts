@@ -186,6 +186,8 @@ class RunningRelay implements Relay {
   #worthStoring(lane: Lane, page: Page | null, ahead: readonly bigint[]): boolean {
     if (page === null) return false
     if (page.events.length > 0 || ahead.length > 0) return true
+    // A window that is opened later starts from what is stored, so the end of one is never left unwritten.
+    if (page.after.target !== lane.stored.target) return true
     return page.after.done !== lane.stored.done && performance.now() - lane.storedAt > this.#settings.leaseMs
   }
 

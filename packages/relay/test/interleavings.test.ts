@@ -100,7 +100,7 @@ async function act(clients: readonly pg.Client[], steps: readonly Step[], firstN
 }
 
 describe('any interleaving of writers', () => {
-  it('loses nothing, invents nothing, repeats nothing and keeps every key in order, whatever the page', { timeout: 60_000 }, async () => {
+  it('loses nothing, invents nothing, repeats nothing and keeps every key in order, whatever the page', { timeout: 600_000 }, async () => {
     await using db = await testDatabase()
     const admin = await db.client()
     await admin.query('create table aggregates (key text primary key)')
@@ -120,7 +120,7 @@ describe('any interleaving of writers', () => {
         await until(() => sink.delivered.length >= total, `${total} events arrived, of them ${sink.delivered.length}`)
         for (const key of keys) expect(sink.numbers(key)).toEqual(expected.get(key))
       }),
-      { numRuns: 25, endOnFailure: true },
+      { numRuns: Number(process.env['POSTRIDER_RUNS'] ?? 40), endOnFailure: true },
     )
     expect(sink.receipts.length).toBe(sink.delivered.length)
   })

@@ -1,0 +1,1 @@
+export { sinkContract, testEvent, type Behaviour, type Promised, type SinkHarness } from './contract.ts'

@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest'
+import { createRelay } from '@postrider/relay'
+import { settingsOf } from '../src/options.ts'
+import { shareOf } from '../src/leases.ts'
+import { RecordingSink } from './support.ts'
+
+const connectionString = 'postgres://127.0.0.1:1/none'
+
+describe('options', () => {
+  it('are refused with every problem at once', () => {
+    const make = (): unknown =>
+      createRelay({
+        connectionString,
+        schema: 'Bad Name',
+        pollMs: 1,
+        sinks: [
+          { sink: new RecordingSink('twice'), lanes: 65, types: ['a..b'] },
+          { sink: new RecordingSink('twice'), concurrency: 0.5, types: [] },
+          { sink: new RecordingSink('UPPER'), retry: { delaysMs: [-1], jitter: 2, maxAgeMs: 0 } },
+        ],
+      })
+    expect(make).toThrow(expect.objectContaining({ code: 'invalid_options' }))
+    try {
+      make()
+    } catch (error) {
+      const { problems } = (error as { details: { problems: string[] } }).details
+      expect(problems.map((problem) => problem.split(':')[0]).toSorted()).toEqual(
+        [
+          'pollMs',
+          'schema',
+          'sinks[0].lanes',
+          'sinks[0].name',
+          'sinks[0].types',
+          'sinks[1].concurrency',
+          'sinks[1].name',
+          'sinks[1].types',
+          'sinks[2].name',
+          'sinks[2].retry.delaysMs',
+          'sinks[2].retry.jitter',
+          'sinks[2].retry.maxAgeMs',
+        ].filter((path) => path !== 'sinks[0].name'),
+      )
+    }
+  })
+
+  it('have the defaults that the documentation names', () => {
+    const settings = settingsOf({ connectionString, sinks: [{ sink: new RecordingSink() }] })
+    expect(settings).toMatchObject({ schema: 'postrider', leaseMs: 10_000, pollMs: 1_000, pageSize: 500, pageMs: 1_000, slowMs: 1_000, drainMs: 25_000 })
+    expect(settings.sinks[0]).toMatchObject({ lanes: 4, concurrency: 32, ordering: 'key', onDead: 'block', audit: 'all', startFrom: 'beginning', types: null })
+  })
+})
+
+describe('lanes are shared', () => {
+  it('so that every lane has one owner by right, and nobody has two more than another', () => {
+    for (let lanes = 1; lanes <= 16; lanes++) {
+      for (let relays = 1; relays <= 6; relays++) {
+        for (let sink = 0; sink < 4; sink++) {
+          const shares = Array.from({ length: relays }, (_, rank) => shareOf(lanes, relays, rank, sink))
+          expect(shares.reduce((sum, share) => sum + share, 0)).toBe(lanes)
+          expect(Math.max(...shares) - Math.min(...shares)).toBeLessThanOrEqual(1)
+        }
+      }
+    }
+  })
+})
