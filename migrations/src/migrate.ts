@@ -59,7 +59,10 @@ export async function migrate(session: Session, options: MigrateOptions = {}): P
 }
 
 /** Every migration of this release and when it was applied; changes nothing. */
-export async function migrationStatus(session: Session, options: Pick<MigrateOptions, 'schema'> = {}): Promise<MigrationStatus[]> {
+export async function migrationStatus(
+  session: Session,
+  options: Pick<MigrateOptions, 'schema'> = {},
+): Promise<MigrationStatus[]> {
   const schema = checkedName(options.schema ?? 'postrider')
   const done = await appliedOf(session, schema)
   return migrations(schema).map(({ name }) => ({ name, appliedAt: done.get(name)?.appliedAt ?? null }))
@@ -69,7 +72,10 @@ export async function migrationStatus(session: Session, options: Pick<MigrateOpt
  * The SQL that `migrate` would run now, for a person to read, or to run with psql (one transaction per migration).
  * Without a session: everything, as on an empty database.
  */
-export async function migrationPlan(session: Session | null, options: Pick<MigrateOptions, 'schema' | 'roles'> = {}): Promise<string> {
+export async function migrationPlan(
+  session: Session | null,
+  options: Pick<MigrateOptions, 'schema' | 'roles'> = {},
+): Promise<string> {
   const schema = checkedName(options.schema ?? 'postrider')
   const pending = session === null ? migrations(schema) : await pendingOf(session, schema)
   const parts = pending.map(
@@ -92,9 +98,13 @@ async function pendingOf(session: Session, schema: string): Promise<Migration[]>
   for (const { name, checksum } of all) {
     const stored = done.get(name)
     if (stored !== undefined && stored.checksum !== checksum) {
-      throw new PostriderError('schema_changed', `migration ${name} was applied with another content (checksum ${stored.checksum})`, {
-        path: name,
-      })
+      throw new PostriderError(
+        'schema_changed',
+        `migration ${name} was applied with another content (checksum ${stored.checksum})`,
+        {
+          path: name,
+        },
+      )
     }
   }
   return all.filter(({ name }) => !done.has(name))
@@ -109,7 +119,13 @@ async function appliedOf(session: Session, schema: string): Promise<Map<string, 
   )
 }
 
-async function apply(session: Session, schema: string, migration: Migration, lockTimeoutMs: number, until: number): Promise<void> {
+async function apply(
+  session: Session,
+  schema: string,
+  migration: Migration,
+  lockTimeoutMs: number,
+  until: number,
+): Promise<void> {
   const record = `insert into ${schema}.migrations (name, checksum) values ('${migration.name}', '${migration.checksum}')`
   await run(session, `${migration.sql};\n${record}`, lockTimeoutMs, until)
 }

@@ -34,8 +34,19 @@ export interface Messages {
   }
   /** A page is about to be settled. */
   'postrider:settling': { readonly sink: string; readonly lane: number; readonly fence: string }
-  'postrider:settled': { readonly sink: string; readonly lane: number; readonly fence: string; readonly events: number; readonly position: string }
-  'postrider:lane': { readonly sink: string; readonly lane: number; readonly relay: string; readonly change: 'claimed' | 'released' | 'lost' }
+  'postrider:settled': {
+    readonly sink: string
+    readonly lane: number
+    readonly fence: string
+    readonly events: number
+    readonly position: string
+  }
+  'postrider:lane': {
+    readonly sink: string
+    readonly lane: number
+    readonly relay: string
+    readonly change: 'claimed' | 'released' | 'lost'
+  }
   'postrider:listener': { readonly state: 'listening' | 'polling'; readonly reason: string }
   'postrider:wake': { readonly source: 'notify' | 'poll' | 'linger'; readonly news: boolean }
   'postrider:database': { readonly up: boolean; readonly error: string | null }
@@ -57,5 +68,7 @@ export function subscribe<Name extends keyof Messages>(name: Name, listener: (me
   const found = channel(name)
   const receive = (message: unknown): void => listener(message as Messages[Name])
   found.subscribe(receive)
-  return () => void found.unsubscribe(receive)
+  return () => {
+    found.unsubscribe(receive)
+  }
 }

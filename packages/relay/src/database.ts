@@ -76,5 +76,5 @@ function prepared(pool: pg.Pool): PostgresPool {
       clients.set(client, wrapped)
       return wrapped
     },
-  } as PostgresPool
+  }
 }

@@ -46,7 +46,13 @@ function chainsOf(events: readonly Carried[], ordered: boolean): Carried[][] {
  * and an attempt that is older than `slowMs` is parked when there is nothing left to do but to wait for it,
  * so that one slow event holds up neither its lane nor its cursor.
  */
-export async function deliver(lane: Lane, relay: string, events: readonly Carried[], pace: Pace, hard: AbortSignal): Promise<Carriage> {
+export async function deliver(
+  lane: Lane,
+  relay: string,
+  events: readonly Carried[],
+  pace: Pace,
+  hard: AbortSignal,
+): Promise<Carriage> {
   const { route } = lane
   const queue = new Queue()
   const finished: Result[] = []
@@ -111,7 +117,10 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
       if (now >= until) queue.close()
       const slowAt = Math.max(0, ...[...inFlight.values()].map(({ startedAt }) => startedAt)) + pace.slowMs
       if (waiting === 0 && inFlight.size > 0 && slowAt <= now) break
-      await allDone.wait(Math.max(1, Math.min(queue.closed ? Infinity : until - now, slowAt <= now ? pace.slowMs : slowAt - now)), hard)
+      await allDone.wait(
+        Math.max(1, Math.min(queue.closed ? Infinity : until - now, slowAt <= now ? pace.slowMs : slowAt - now)),
+        hard,
+      )
       if (hard.aborted) await allDone.wait(pace.slowMs, new AbortController().signal)
     }
   } finally {

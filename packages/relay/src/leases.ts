@@ -12,17 +12,24 @@ export interface Beat {
   readonly rank: number
   /** When the next lease of another relay ends, in ms; null when nobody else holds one. */
   readonly nextExpiryMs: number | null
-  /** Trouble is due in these lanes of ours, as `sink/lane`. */
-  readonly due: ReadonlySet<string>
-}
-
-export function laneName(sink: string, lane: number): string {
-  return `${sink}/${lane}`
+  /** Trouble is due in these lanes of ours. */
+  readonly due: readonly { readonly sink: string; readonly lane: number }[]
 }
 
 /** One round trip: says that this relay lives, renews the leases of its lanes, and looks at the others. */
-export async function beat({ db, schema }: Database, relay: string, name: string, version: string, leaseMs: number): Promise<Beat> {
-  const { rows } = await sql<{ mine: Beat['mine'] | null; due: string[]; relays: string[]; next_expiry_ms: number | null }>`
+export async function beat(
+  { db, schema }: Database,
+  relay: string,
+  name: string,
+  version: string,
+  leaseMs: number,
+): Promise<Beat> {
+  const { rows } = await sql<{
+    mine: Beat['mine'] | null
+    due: Beat['due'] | null
+    relays: string[]
+    next_expiry_ms: number | null
+  }>`
     with alive as (
       insert into ${schema}.relays as r (id, name, version) values (${relay}, ${name}, ${version})
       on conflict (id) do update set seen_at = clock_timestamp()
@@ -34,8 +41,8 @@ export async function beat({ db, schema }: Database, relay: string, name: string
     )
     select
       (select json_agg(json_build_object('sink', sink, 'lane', lane)) from renewed) as mine,
-      array(
-        select l.sink || '/' || l.lane from ${schema}.lanes as l
+      (
+        select json_agg(json_build_object('sink', l.sink, 'lane', l.lane)) from ${schema}.lanes as l
         where l.relay = ${relay} and exists (
           select from ${schema}.deliveries as d
           where d.sink = l.sink and d.lane = l.lane and d.state in ('scheduled', 'retrying') and d.available_at <= clock_timestamp())
@@ -51,7 +58,7 @@ export async function beat({ db, schema }: Database, relay: string, name: string
   const row = rows[0]
   return {
     mine: row?.mine ?? [],
-    due: new Set(row?.due),
+    due: row?.due ?? [],
     relays: row?.relays.length ?? 1,
     rank: row?.relays.indexOf(relay) ?? 0,
     nextExpiryMs: row?.next_expiry_ms ?? null,
@@ -68,7 +75,13 @@ export function shareOf(lanes: number, relays: number, rank: number, sinkIndex: 
  * Claims up to `count` free lanes of a sink. Each claim takes the next fence, so that whoever had the lane before
  * can write nothing more. Another relay's claims are skipped, never waited for.
  */
-export async function claimLanes({ db, schema }: Database, relay: string, route: Route, count: number, leaseMs: number): Promise<Lane[]> {
+export async function claimLanes(
+  { db, schema }: Database,
+  relay: string,
+  route: Route,
+  count: number,
+  leaseMs: number,
+): Promise<Lane[]> {
   const asked = performance.now()
   const { rows } = await sql<{
     lane: number

@@ -55,4 +55,6 @@ export async function openListener(
 }
 
 // The library is CommonJS with a `default` member, which Node hands over as it is.
-const createSubscriber = (typeof pgListen === 'function' ? pgListen : (pgListen as { default: unknown }).default) as typeof pgListen.default
+const createSubscriber = (
+  typeof pgListen === 'function' ? pgListen : (pgListen as { default: unknown }).default
+) as typeof pgListen.default

@@ -119,10 +119,12 @@ export function settingsOf(options: RelayOptions): Settings {
   const sinks = options.sinks.map((given, index): SinkSettings => {
     const at = `sinks[${index}]`
     const { name } = given.sink
-    if (!/^[a-z0-9][a-z0-9_-]{0,62}$/.test(name)) problems.push(`${at}.name: lower-case letters, digits, _ and - only, got "${name}"`)
+    if (!/^[a-z0-9][a-z0-9_-]{0,62}$/.test(name))
+      problems.push(`${at}.name: lower-case letters, digits, _ and - only, got "${name}"`)
     if (names.indexOf(name) !== index) problems.push(`${at}.name: "${name}" is there twice`)
     for (const filter of given.types ?? []) {
-      if (!typeFilterPattern.test(filter)) problems.push(`${at}.types: "${filter}" is not a filter; segments joined by dots, * for one, ** at the end`)
+      if (!typeFilterPattern.test(filter))
+        problems.push(`${at}.types: "${filter}" is not a filter; segments joined by dots, * for one, ** at the end`)
     }
     if (given.types?.length === 0) problems.push(`${at}.types: an empty list would take nothing; leave it out to take all`)
     return {
@@ -167,7 +169,8 @@ export function settingsOf(options: RelayOptions): Settings {
 function policy(path: string, given: keyof typeof retryPolicies | RetryPolicy, problems: string[]): RetryPolicy {
   if (typeof given === 'string') {
     const preset = retryPolicies[given]
-    if (preset === undefined) problems.push(`${path}: expected ${Object.keys(retryPolicies).join(', ')} or a policy, got "${given}"`)
+    if (preset === undefined)
+      problems.push(`${path}: expected ${Object.keys(retryPolicies).join(', ')} or a policy, got "${given}"`)
     return preset ?? retryPolicies.standard
   }
   if (given.delaysMs.some((delay) => !(delay >= 0))) problems.push(`${path}.delaysMs: every delay is 0 ms or more`)

@@ -24,7 +24,12 @@ interface Answered {
  */
 export type Outcome =
   | (Answered & { readonly kind: 'delivered' })
-  | (Answered & { readonly kind: 'retry'; readonly error: DeliveryError; readonly afterMs?: number; readonly maxAttempts?: number })
+  | (Answered & {
+      readonly kind: 'retry'
+      readonly error: DeliveryError
+      readonly afterMs?: number
+      readonly maxAttempts?: number
+    })
   | (Answered & { readonly kind: 'throttled'; readonly error: DeliveryError; readonly afterMs: number })
   | (Answered & { readonly kind: 'reject'; readonly error: DeliveryError; readonly quietMs?: number })
 

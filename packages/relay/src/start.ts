@@ -15,7 +15,8 @@ const neededMigration = '0005_views'
 export async function checkDatabase({ db, schema, schemaName }: Database): Promise<void> {
   const { rows: found } = await sql<{ standby: boolean; table: string | null }>`
     select pg_is_in_recovery() as standby, to_regclass(${`${schemaName}.migrations`})::text as table`.execute(db)
-  if (found[0]?.standby === true) throw new PostriderError('database_unavailable', 'the database is a standby: it takes no writes')
+  if (found[0]?.standby === true)
+    throw new PostriderError('database_unavailable', 'the database is a standby: it takes no writes')
   const missing = new PostriderError('schema_missing', `schema ${schemaName} has no migration ${neededMigration}`)
   if (found[0]?.table === null) throw missing
   const applied = await db.selectFrom('migrations').select('name').where('name', '=', neededMigration).executeTakeFirst()
@@ -33,10 +34,15 @@ export async function checkDatabase({ db, schema, schemaName }: Database): Promi
 
   const { rows: sequence } = await sql<{ name: string; cache: string }>`
     select s.schemaname || '.' || s.sequencename as name, s.cache_size::text as cache from pg_sequences as s
-    where format('%I.%I', s.schemaname, s.sequencename)::regclass = pg_get_serial_sequence(${`${schemaName}.events`}, 'position')::regclass`.execute(db)
+    where format('%I.%I', s.schemaname, s.sequencename)::regclass = pg_get_serial_sequence(${`${schemaName}.events`}, 'position')::regclass`.execute(
+    db,
+  )
   const cached = sequence[0]
   if (cached !== undefined && cached.cache !== '1') {
-    throw new PostriderError('sequence_cache', `sequence ${cached.name} has a cache of ${cached.cache}`, { path: cached.name, limit: 1 })
+    throw new PostriderError('sequence_cache', `sequence ${cached.name} has a cache of ${cached.cache}`, {
+      path: cached.name,
+      limit: 1,
+    })
   }
 }
 

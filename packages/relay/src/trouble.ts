@@ -86,7 +86,8 @@ export interface Known {
 
 /** Which events of a page have to do with trouble. Two indexed look-ups for the whole page. */
 export async function knownTrouble({ db, schema }: Database, lane: Lane, events: readonly Carried[]): Promise<Known> {
-  const keys = lane.route.ordering === 'key' ? [...new Set(events.map(({ event }) => event.key).filter((key) => key !== null))] : []
+  const keys =
+    lane.route.ordering === 'key' ? [...new Set(events.map(({ event }) => event.key).filter((key) => key !== null))] : []
   const positions = events.map(({ event }) => event.position)
   const { rows } = await sql<{ key: string | null; position: string | null }>`
     select wanted.key, null::text as position from unnest(${keys}::text[]) as wanted (key)

@@ -256,6 +256,11 @@ async function openSession(config: pg.ClientConfig): Promise<Session> {
       return broken
     },
     // A half-open socket may never say goodbye.
-    close: () => waitFor(client.end().catch(() => undefined), 1_000, new AbortController().signal),
+    close: () =>
+      waitFor(
+        client.end().catch(() => undefined),
+        1_000,
+        new AbortController().signal,
+      ),
   }
 }

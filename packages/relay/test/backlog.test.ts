@@ -27,10 +27,7 @@ describe('a backlog', () => {
     const client = await db.client()
     for (let key = 0; key < 5; key++) await emitRange(client, `k${key}`, 1, 100)
     const [whole, late] = [new RecordingSink('whole'), new RecordingSink('late')]
-    await using running = run(db.url, [
-      { sink: whole },
-      { sink: late, startFrom: 'now', lanes: 3 },
-    ], { pageSize: 20 })
+    await using running = run(db.url, [{ sink: whole }, { sink: late, startFrom: 'now', lanes: 3 }], { pageSize: 20 })
     await until(() => running.relay.health().lanes.length === 7, 'all lanes are carried')
     await emitRange(client, 'k0', 101, 200)
     await until(() => whole.delivered.length === 600 && late.delivered.length === 100, 'both have their share')

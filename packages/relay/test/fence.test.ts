@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { openDatabase } from '../src/database.ts'
 import { claimLanes, releaseLane } from '../src/leases.ts'
 import { settingsOf } from '../src/options.ts'
-import { settle, settlementOf, type Settlement } from '../src/settle.ts'
+import { settle } from '../src/settle.ts'
+import { settlementOf, type Settlement } from '../src/settlement.ts'
 import { claimPage } from '../src/claim.ts'
 import { openRoute } from '../src/start.ts'
 import type { Lane, Result } from '../src/lane.ts'
@@ -27,14 +28,30 @@ async function stage() {
     const finished = page.events.map((event, index): Result => {
       const error = { code: 'status_5xx', message: 'answered 500' } as const
       return fails && index === 0
-        ? { carried: event, outcome: { kind: 'retry', error }, verdict: { kind: 'retry', delayMs: 0, counts: true, error }, startedAtMs: Date.now(), durationMs: 1 }
-        : { carried: event, outcome: { kind: 'delivered' }, verdict: { kind: 'delivered' }, startedAtMs: Date.now(), durationMs: 1 }
+        ? {
+            carried: event,
+            outcome: { kind: 'retry', error },
+            verdict: { kind: 'retry', delayMs: 0, counts: true, error },
+            startedAtMs: Date.now(),
+            durationMs: 1,
+          }
+        : {
+            carried: event,
+            outcome: { kind: 'delivered' },
+            verdict: { kind: 'delivered' },
+            startedAtMs: Date.now(),
+            durationMs: 1,
+          }
     })
     return settlementOf(lane, page, { finished, parked: [], blocked: [], unstarted: [] }, [], [], false)
   }
   const count = async (table: string, relay?: string): Promise<number> =>
-    Number((await client.query(`select count(*) from postrider.${table}${relay === undefined ? '' : ` where relay = '${relay}'`}`)).rows[0].count)
-  const expire = async (): Promise<void> => void (await client.query(`update postrider.lanes set leased_until = now() - interval '1 second'`))
+    Number(
+      (await client.query(`select count(*) from postrider.${table}${relay === undefined ? '' : ` where relay = '${relay}'`}`))
+        .rows[0].count,
+    )
+  const expire = async (): Promise<void> =>
+    void (await client.query(`update postrider.lanes set leased_until = now() - interval '1 second'`))
   return {
     client,
     database,

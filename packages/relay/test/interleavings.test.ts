@@ -13,7 +13,10 @@ type Step =
   | { readonly writer: number; readonly do: 'begin' | 'commit' | 'rollback' | 'prepare' | 'savepoint' | 'rollback to' }
 
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ writer: fc.nat(writers - 1), do: fc.constant('emit' as const), key: fc.nat(keys.length - 1) }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({ writer: fc.nat(writers - 1), do: fc.constant('emit' as const), key: fc.nat(keys.length - 1) }),
+  },
   {
     weight: 4,
     arbitrary: fc.record({
@@ -100,28 +103,36 @@ async function act(clients: readonly pg.Client[], steps: readonly Step[], firstN
 }
 
 describe('any interleaving of writers', () => {
-  it('loses nothing, invents nothing, repeats nothing and keeps every key in order, whatever the page', { timeout: 600_000 }, async () => {
-    await using db = await testDatabase()
-    const admin = await db.client()
-    await admin.query('create table aggregates (key text primary key)')
-    await admin.query(`insert into aggregates select unnest($1::text[])`, [keys])
-    const clients = await Promise.all(Array.from({ length: writers }, () => db.client()))
-    const sink = new RecordingSink()
-    let number = 1
-    const expected = new Map<string, number[]>(keys.map((key) => [key, []]))
+  it(
+    'loses nothing, invents nothing, repeats nothing and keeps every key in order, whatever the page',
+    { timeout: 600_000 },
+    async () => {
+      await using db = await testDatabase()
+      const admin = await db.client()
+      await admin.query('create table aggregates (key text primary key)')
+      await admin.query(`insert into aggregates select unnest($1::text[])`, [keys])
+      const clients = await Promise.all(Array.from({ length: writers }, () => db.client()))
+      const sink = new RecordingSink()
+      let number = 1
+      const expected = new Map<string, number[]>(keys.map((key) => [key, []]))
 
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 80 }), fc.constantFrom(1, 3, 500), async (steps, pageSize) => {
-        await using _ = run(db.url, [{ sink, lanes: 2 }], { pageSize, pollMs: 50 })
-        const committed = await act(clients, steps, number)
-        number += 1_000
-        for (const [key, numbers] of committed) expected.get(key)?.push(...numbers)
-        const total = [...expected.values()].reduce((sum, numbers) => sum + numbers.length, 0)
-        await until(() => sink.delivered.length >= total, `${total} events arrived, of them ${sink.delivered.length}`)
-        for (const key of keys) expect(sink.numbers(key)).toEqual(expected.get(key))
-      }),
-      { numRuns: Number(process.env['POSTRIDER_RUNS'] ?? 40), endOnFailure: true },
-    )
-    expect(sink.receipts.length).toBe(sink.delivered.length)
-  })
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(step, { minLength: 20, maxLength: 80 }),
+          fc.constantFrom(1, 3, 500),
+          async (steps, pageSize) => {
+            await using _ = run(db.url, [{ sink, lanes: 2 }], { pageSize, pollMs: 50 })
+            const committed = await act(clients, steps, number)
+            number += 1_000
+            for (const [key, numbers] of committed) expected.get(key)?.push(...numbers)
+            const total = [...expected.values()].reduce((sum, numbers) => sum + numbers.length, 0)
+            await until(() => sink.delivered.length >= total, `${total} events arrived, of them ${sink.delivered.length}`)
+            for (const key of keys) expect(sink.numbers(key)).toEqual(expected.get(key))
+          },
+        ),
+        { numRuns: Number(process.env['POSTRIDER_RUNS'] ?? 40), endOnFailure: true },
+      )
+      expect(sink.receipts.length).toBe(sink.delivered.length)
+    },
+  )
 })

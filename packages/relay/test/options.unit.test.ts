@@ -45,8 +45,24 @@ describe('options', () => {
 
   it('have the defaults that the documentation names', () => {
     const settings = settingsOf({ connectionString, sinks: [{ sink: new RecordingSink() }] })
-    expect(settings).toMatchObject({ schema: 'postrider', leaseMs: 10_000, pollMs: 1_000, pageSize: 500, pageMs: 1_000, slowMs: 1_000, drainMs: 25_000 })
-    expect(settings.sinks[0]).toMatchObject({ lanes: 4, concurrency: 32, ordering: 'key', onDead: 'block', audit: 'all', startFrom: 'beginning', types: null })
+    expect(settings).toMatchObject({
+      schema: 'postrider',
+      leaseMs: 10_000,
+      pollMs: 1_000,
+      pageSize: 500,
+      pageMs: 1_000,
+      slowMs: 1_000,
+      drainMs: 25_000,
+    })
+    expect(settings.sinks[0]).toMatchObject({
+      lanes: 4,
+      concurrency: 32,
+      ordering: 'key',
+      onDead: 'block',
+      audit: 'all',
+      startFrom: 'beginning',
+      types: null,
+    })
   })
 })
 

@@ -1,5 +1,5 @@
 import { testDatabase, type TestDatabase } from '@postrider/test/postgres'
-import pg from 'pg'
+import type pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { emit, emitRange, range, RecordingSink, run, until, type Running } from './support.ts'
 
@@ -129,7 +129,10 @@ describe('order per key', () => {
   })
 
   it('sends the events of a prepared transaction when it is committed, and never when it is rolled back', async () => {
-    for (const [gid, n] of [['kept', 1], ['dropped', 2]] as const) {
+    for (const [gid, n] of [
+      ['kept', 1],
+      ['dropped', 2],
+    ] as const) {
       await a.query('begin')
       await a.query('set local postrider.wake = off')
       await emit(a, 'two-phase', n)
@@ -150,7 +153,8 @@ describe('order per key', () => {
     await a.query('select count(*) from postrider.events')
     for (let n = 1; n <= 50; n++) await emit(b, `k${n % 5}`, n)
     await settled(50)
-    for (const key of ['k0', 'k1', 'k2', 'k3', 'k4']) expect(sink.numbers(key)).toEqual(sink.numbers(key).toSorted((x, y) => x - y))
+    for (const key of ['k0', 'k1', 'k2', 'k3', 'k4'])
+      expect(sink.numbers(key)).toEqual(sink.numbers(key).toSorted((x, y) => x - y))
     await a.query('commit')
   })
 

@@ -1,5 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createRelay, type Attempt, type Outcome, type Relay, type RelayOptions, type Sink, type SinkOptions } from '@postrider/relay'
+import {
+  createRelay,
+  type Attempt,
+  type Outcome,
+  type Relay,
+  type RelayOptions,
+  type Sink,
+  type SinkOptions,
+} from '@postrider/relay'
 import type pg from 'pg'
 
 export interface Receipt {
@@ -87,7 +95,12 @@ export async function until(holds: () => boolean | Promise<boolean>, what: strin
   }
 }
 
-export async function emit(client: pg.Client, key: string | null, n: number, more: Record<string, unknown> = {}): Promise<string> {
+export async function emit(
+  client: pg.Client,
+  key: string | null,
+  n: number,
+  more: Record<string, unknown> = {},
+): Promise<string> {
   const event = { type: 'test.made', ...(key === null ? {} : { key }), payload: { n }, ...more }
   const { rows } = await client.query<{ id: string }>('select postrider.emit($1::text::jsonb) as id', [JSON.stringify(event)])
   return rows[0]?.id ?? ''

@@ -21,7 +21,8 @@ describe('trouble', () => {
   })
   const explain = async (id: string): Promise<{ state: string; reason: string; attempts: number } | undefined> =>
     (await client.query('select state, reason, attempts from postrider.explain($1)', [id])).rows[0]
-  const rows = async (): Promise<number> => Number((await client.query('select count(*) from postrider.deliveries')).rows[0].count)
+  const rows = async (): Promise<number> =>
+    Number((await client.query('select count(*) from postrider.deliveries')).rows[0].count)
   const drained = (): Promise<void> =>
     until(async () => {
       const { rows: backlog } = await client.query('select pending, retrying, blocked from postrider.backlog')
@@ -37,7 +38,9 @@ describe('trouble', () => {
     await until(() => sink.numbers('good').length === 20, 'the good key is through')
     await until(() => sink.receipts.filter(({ n, key }) => n === 3 && key === 'bad').length >= 3, 'it was tried three times')
     expect(sink.numbers('bad')).toEqual([1, 2])
-    const waiting = await client.query(`select event_id from postrider.deliveries where state = 'blocked' order by position limit 1`)
+    const waiting = await client.query(
+      `select event_id from postrider.deliveries where state = 'blocked' order by position limit 1`,
+    )
     expect((await explain(waiting.rows[0].event_id))?.reason).toMatch(/^behind event /)
     mended = true
     await until(() => sink.numbers('bad').length === 20, 'the bad key is through')
@@ -115,7 +118,9 @@ describe('trouble', () => {
   it('that a destination asks to pause for spends no attempt, and the sink is quiet for that time', async () => {
     let throttled = 0
     sink.answer = () =>
-      throttled++ < 1 ? { kind: 'throttled', afterMs: 400, error: { code: 'throttled', message: '429' }, status: 429 } : { kind: 'delivered' }
+      throttled++ < 1
+        ? { kind: 'throttled', afterMs: 400, error: { code: 'throttled', message: '429' }, status: 429 }
+        : { kind: 'delivered' }
     running = run(db.url, [{ sink, retry: quick, lanes: 1, concurrency: 1 }])
     const id = await emit(client, 'o', 1)
     await until(() => sink.receipts.length === 1, 'it was tried')
@@ -174,14 +179,20 @@ describe('trouble', () => {
     running = run(db.url, [{ sink, retry: quick }])
     const id = await emit(client, 'o', 1)
     await until(() => sink.delivered.length === 1, 'it arrived')
-    const { rows: attempts } = await client.query('select error_code, error from postrider.attempts where event_id = $1 and attempt = 1', [id])
+    const { rows: attempts } = await client.query(
+      'select error_code, error from postrider.attempts where event_id = $1 and attempt = 1',
+      [id],
+    )
     expect(attempts).toEqual([{ error_code: 'sink_threw', error: 'a bug' }])
   })
 
   it('of one sink is no trouble of another', async () => {
     const dead = new RecordingSink('dead')
     dead.answer = () => new Promise((resolve) => setTimeout(() => resolve(failed), 1_000))
-    running = run(db.url, [{ sink, retry: quick }, { sink: dead, retry: quick, concurrency: 2 }])
+    running = run(db.url, [
+      { sink, retry: quick },
+      { sink: dead, retry: quick, concurrency: 2 },
+    ])
     const before = performance.now()
     for (let key = 0; key < 20; key++) await emitRange(client, `k${key}`, 1, 10)
     await until(() => sink.delivered.length === 200, 'the living sink has all')
@@ -214,12 +225,18 @@ describe('a scheduled event', () => {
     await emit(client, 'o', 2)
     await until(() => sink.numbers('o').length === 1, 'the later one passed')
     expect(sink.numbers('o')).toEqual([2])
-    await until(async () => (await client.query(`select 1 from postrider.deliveries where state = 'scheduled'`)).rows.length === 1, 'its row is there')
+    await until(
+      async () => (await client.query(`select 1 from postrider.deliveries where state = 'scheduled'`)).rows.length === 1,
+      'its row is there',
+    )
     await emit(client, 'o', 3)
-    await until(async () => (await client.query(`select 1 from postrider.deliveries where state = 'blocked'`)).rows.length === 1, 'its time came and it waits')
+    await until(
+      async () => (await client.query(`select 1 from postrider.deliveries where state = 'blocked'`)).rows.length === 1,
+      'its time came and it waits',
+    )
     expect(sink.numbers('o')).toEqual([2])
     mended = true
     await until(() => sink.numbers('o').length === 3, 'all arrived')
-    expect(sink.numbers('o').toSorted()).toEqual([1, 2, 3])
+    expect(new Set(sink.numbers('o'))).toEqual(new Set([1, 2, 3]))
   })
 })

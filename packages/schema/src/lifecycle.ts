@@ -5,7 +5,14 @@
  */
 export const lifecycle = {
   /** Waits for its time (`deliver_at`). */
-  scheduled: { delivered: 'settled', failed: 'retrying', rejected: 'dead', overtaken: 'blocked', discarded: 'settled', paused: 'held' },
+  scheduled: {
+    delivered: 'settled',
+    failed: 'retrying',
+    rejected: 'dead',
+    overtaken: 'blocked',
+    discarded: 'settled',
+    paused: 'held',
+  },
   /** Due at `available_at`: a failed attempt, or a head that was released. */
   retrying: { delivered: 'settled', failed: 'retrying', rejected: 'dead', discarded: 'settled', paused: 'held' },
   /** Waits behind an earlier event of its key. */

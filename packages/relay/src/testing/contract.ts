@@ -54,13 +54,18 @@ export function sinkContract(make: () => Promise<SinkHarness>): Promised[] {
       },
     })
   }
-  const send = (harness: SinkHarness, event: LogEvent, number = 1, signal = never): Promise<Outcome> => harness.sink.deliver({ event, number }, signal)
+  const send = (harness: SinkHarness, event: LogEvent, number = 1, signal = never): Promise<Outcome> =>
+    harness.sink.deliver({ event, number }, signal)
 
   promise('an event that is taken is delivered, once', ['accept'], async (harness) => {
     harness.behave('accept')
     const event = testEvent(1)
     expectKind(await send(harness, event), 'delivered')
-    equal(harness.received().map(({ id }) => id), [event.id], 'ids received')
+    equal(
+      harness.received().map(({ id }) => id),
+      [event.id],
+      'ids received',
+    )
   })
 
   promise('the id is the same on every attempt', ['accept', 'fail'], async (harness) => {
@@ -106,7 +111,8 @@ export function sinkContract(make: () => Promise<SinkHarness>): Promised[] {
     const before = performance.now()
     expectKind(await send(harness, testEvent(8)), 'retry')
     const took = performance.now() - before
-    if (took > harness.sink.deadlineMs) throw new Error(`it took ${Math.round(took)} ms, deadlineMs is ${harness.sink.deadlineMs}`)
+    if (took > harness.sink.deadlineMs)
+      throw new Error(`it took ${Math.round(took)} ms, deadlineMs is ${harness.sink.deadlineMs}`)
   })
 
   promise('a stop ends an attempt in flight at once, without a throw', ['stall'], async (harness) => {
@@ -125,7 +131,14 @@ export function sinkContract(make: () => Promise<SinkHarness>): Promised[] {
     const events = Array.from({ length: 50 }, (_, index) => testEvent(100 + index))
     const outcomes = await Promise.all(events.map((event) => send(harness, event)))
     for (const outcome of outcomes) expectKind(outcome, 'delivered')
-    equal(harness.received().map(({ id }) => id).toSorted(), events.map(({ id }) => id).toSorted(), 'ids received')
+    equal(
+      harness
+        .received()
+        .map(({ id }) => id)
+        .toSorted(),
+      events.map(({ id }) => id).toSorted(),
+      'ids received',
+    )
   })
 
   promise('after a failure the next event is delivered again', ['break', 'accept'], async (harness) => {

@@ -1,0 +1,119 @@
+import { carry, type Road } from './carry.ts'
+import { publish } from './channels.ts'
+import type { Lane, Route } from './lane.ts'
+import { beat, claimLanes, releaseLane, shareOf } from './leases.ts'
+import { version } from './version.ts'
+import { Bell } from './wait.ts'
+
+interface Carrying {
+  readonly lane: Lane
+  readonly ended: Promise<void>
+}
+
+/** The lanes that this relay holds: keeps their leases, takes its share of the free ones, and gives back what is above it. */
+export class Lanes {
+  readonly #road: Omit<Road, 'lose'>
+  readonly #routes: readonly Route[]
+  readonly #held = new Map<string, Carrying>()
+  /** Rung when leases should be looked at before their time. */
+  readonly bell: Bell = new Bell()
+
+  constructor(road: Omit<Road, 'lose'>, routes: readonly Route[]) {
+    this.#road = road
+    this.#routes = routes
+  }
+
+  get held(): readonly Lane[] {
+    return [...this.#held.values()].map(({ lane }) => lane)
+  }
+
+  /** Beats until the signal aborts: five times in a lease, and at the moment when a lease of another relay ends. */
+  async keep(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.bell.hush()
+      const sleepMs = await this.#road.untilDone(signal, () => this.#beat())
+      await this.bell.wait(sleepMs ?? 0, signal)
+    }
+  }
+
+  /** Lets every lane finish what it has in hand, and gives it back. */
+  async drain(): Promise<void> {
+    const all = [...this.#held.values()]
+    for (const { lane } of all) lane.release()
+    await Promise.all(all.map(({ ended }) => ended))
+  }
+
+  /** There are events in these buckets (null: in any). Answers whether lanes of other relays should know too. */
+  wake(buckets: readonly number[] | null): boolean {
+    let woken = 0
+    for (const { lane } of this.#held.values()) {
+      const { first, last } = lane.buckets
+      if (buckets !== null && !buckets.some((bucket) => bucket >= first && bucket <= last)) continue
+      lane.bell.ring()
+      woken++
+    }
+    return woken < this.#routes.reduce((sum, route) => sum + lanesOf(buckets, route.laneCount), 0)
+  }
+
+  /** Trouble may be due in these lanes (null: in any). */
+  lookAtTrouble(due: readonly { readonly sink: string; readonly lane: number }[] | null): void {
+    const names = due === null ? null : new Set(due.map(({ sink, lane }) => nameOf(sink, lane)))
+    for (const [name, { lane }] of this.#held) {
+      if (names !== null && !names.has(name)) continue
+      lane.dueAt = 0
+      lane.bell.ring()
+    }
+  }
+
+  async #beat(): Promise<number> {
+    const { database, relay, settings } = this.#road
+    const { leaseMs } = settings
+    const asked = performance.now()
+    const now = await beat(database, relay, settings.name, version, leaseMs)
+    const mine = new Set(now.mine.map(({ sink, lane }) => nameOf(sink, lane)))
+    for (const [name, { lane }] of this.#held) {
+      if (mine.has(name)) lane.leasedUntil = asked + leaseMs
+      else this.#lose(lane)
+    }
+    for (const { sink, lane } of now.mine) {
+      // Ours by name, but nobody here carries it any more.
+      if (!this.#held.has(nameOf(sink, lane))) await releaseLane(database, relay, sink, lane)
+    }
+    this.lookAtTrouble(now.due)
+    for (const [index, route] of this.#routes.entries()) {
+      const share = shareOf(route.laneCount, now.relays, now.rank, index)
+      const held = this.held.filter((lane) => lane.route === route)
+      for (const lane of held.slice(share)) lane.release()
+      if (held.length < share) {
+        for (const lane of await claimLanes(database, relay, route, share - held.length, leaseMs)) this.#begin(lane)
+      }
+    }
+    return Math.min(leaseMs / 5, (now.nextExpiryMs ?? Infinity) + 10)
+  }
+
+  #begin(lane: Lane): void {
+    const name = nameOf(lane.sink, lane.number)
+    const ended = carry(lane, { ...this.#road, lose: (lost) => this.#lose(lost) })
+      .catch((error: unknown) => {
+        // A fault of our own: what this lane remembers is not to be trusted any more; its cursor and its rows are.
+        publish('postrider:fault', { error })
+        this.#lose(lane)
+      })
+      .finally(() => this.#held.delete(name))
+    this.#held.set(name, { lane, ended })
+  }
+
+  #lose(lane: Lane): void {
+    if (lane.lost) return
+    lane.lose()
+    publish('postrider:lane', { sink: lane.sink, lane: lane.number, relay: this.#road.relay, change: 'lost' })
+  }
+}
+
+function nameOf(sink: string, lane: number): string {
+  return `${sink}/${lane}`
+}
+
+function lanesOf(buckets: readonly number[] | null, laneCount: number): number {
+  return buckets === null ? laneCount : new Set(buckets.map((bucket) => Math.floor((bucket * laneCount) / 256))).size
+}
