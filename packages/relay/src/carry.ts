@@ -21,9 +21,9 @@ export interface Road {
   /** A while later: not even results are settled any more. */
   readonly giveUp: AbortSignal
   /** Does something with the database until it succeeds or the signal aborts. */
-  untilDone<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T | undefined>
+  readonly untilDone: <T>(signal: AbortSignal, work: () => Promise<T>) => Promise<T | undefined>
   /** Another relay has the lane. */
-  lose(lane: Lane): void
+  readonly lose: (lane: Lane) => void
 }
 
 const nothing: Carriage = { finished: [], parked: [], blocked: [], unstarted: [] }
@@ -148,6 +148,7 @@ async function finish(lane: Lane, road: Road): Promise<void> {
     await lane.bell.wait(until - performance.now(), road.hard)
   }
   if (!lane.lost) {
+    lane.returned = true
     await road.untilDone(AbortSignal.timeout(5_000), () => releaseLane(road.database, road.relay, lane.sink, lane.number))
   }
 }

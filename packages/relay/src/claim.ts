@@ -17,6 +17,9 @@ export interface Page {
   readonly troubled: boolean
 }
 
+/** Payloads of one page, as stored: so that pages of large events don't fill the memory. */
+const maxPageBytes = 4 * 1024 * 1024
+
 interface Row {
   readonly position: string
   readonly slot: number
@@ -51,16 +54,16 @@ export const eventColumns: RawBuilder<unknown> = sql.raw(`
  */
 export async function claimPage(database: Database, lane: Lane, size: number): Promise<Page> {
   if (lane.cursor.target === null) {
-    const fresh = await readFresh(database, lane, size)
-    if (fresh.events.length + fresh.scheduled.length <= size) return fresh
+    const { page, target } = await readFresh(database, lane, size)
+    if (page !== null) return page
     const { done, position } = lane.stored
-    lane.cursor = { done, target: fresh.target, position: await windowStart(database, lane, position) }
+    lane.cursor = { done, target, position: await windowStart(database, lane, position) }
   }
   return await readWindow(database, lane, size)
 }
 
-/** Everything that is visible now and was not when the cursor was taken, at most one more than a page. */
-async function readFresh({ db, schema }: Database, lane: Lane, size: number): Promise<Page> {
+/** Everything that is visible now and was not when the cursor was taken; no page when that is more than one can hold. */
+async function readFresh({ db, schema }: Database, lane: Lane, size: number): Promise<{ page: Page | null; target: string }> {
   const { xmax, xip } = partsOf(lane.cursor.done)
   const newer = sql`(
     select e.* from ${schema}.events as e
@@ -73,49 +76,74 @@ async function readFresh({ db, schema }: Database, lane: Lane, size: number): Pr
     where e.xid = any(${xip}::xid8[]) and ${ofLane(lane)}
     order by e.xid, e.position limit ${size + 1}
   )`
-  const { rows } = await sql<Partial<Row> & { snapshot: string; troubled: boolean }>`
-    select pg_current_snapshot()::text as snapshot,
-      exists (select from ${schema}.deliveries as d where d.sink = ${lane.sink}) as troubled,
-      fresh.*
+  const { rows } = await sql<ReadRow & { snapshot: string }>`
+    select pg_current_snapshot()::text as snapshot, ${troubled(schema, lane)}, fresh.*
     from (select 1) as one
-    left join lateral (
-      select ${eventColumns}, extract(epoch from e.deliver_at - clock_timestamp())::float8 * 1000 as scheduled_in_ms,
-        e.position as place
-      from ${xip.length === 0 ? newer : sql`(${newer} union all ${older})`} as e
-    ) as fresh on true
+    left join lateral ${pageOf(xip.length === 0 ? newer : sql`(${newer} union all ${older})`)} as fresh on true
     order by fresh.place`.execute(db)
   const first = rows[0]
   if (first === undefined) throw new TypeError('a statement that always has a row had none')
-  const events = rows.filter((row): row is Row & typeof row => row.id !== undefined && row.id !== null)
+  const events = rows.filter(({ id }) => id !== null)
+  if (events.length > size || (first.taken !== null && events.length < first.taken)) return { page: null, target: first.snapshot }
   const last = BigInt(events.at(-1)?.position ?? 0)
-  return {
+  const position = last > lane.cursor.position ? last : lane.cursor.position
+  const page = {
     ...split(events),
     target: first.snapshot,
-    after: { done: first.snapshot, target: null, position: last > lane.cursor.position ? last : lane.cursor.position },
+    after: { done: first.snapshot, target: null, position },
     more: false,
     troubled: first.troubled,
   }
+  return { page, target: first.snapshot }
 }
 
+/** The next page of an open window. */
 async function readWindow({ db, schema }: Database, lane: Lane, size: number): Promise<Page> {
   const { done, target, position } = lane.cursor
   if (target === null) throw new TypeError('no window is open')
-  const { rows } = await sql<Row & { troubled: boolean }>`
-    select ${eventColumns}, extract(epoch from e.deliver_at - clock_timestamp())::float8 * 1000 as scheduled_in_ms,
-      exists (select from ${schema}.deliveries as d where d.sink = ${lane.sink}) as troubled
-    from ${schema}.events as e
+  const next = sql`(
+    select e.* from ${schema}.events as e
     where e.position > ${position}::bigint and ${ofLane(lane)}
       and pg_visible_in_snapshot(e.xid, ${target}::pg_snapshot)
       and not pg_visible_in_snapshot(e.xid, ${done}::pg_snapshot)
-    order by e.position limit ${size}`.execute(db)
+    order by e.position limit ${size}
+  )`
+  const { rows } = await sql<ReadRow>`
+    select ${troubled(schema, lane)}, page.* from ${pageOf(next)} as page order by page.place`.execute(db)
   const last = BigInt(rows.at(-1)?.position ?? position)
+  const finished = rows.length < size && rows.length === (rows[0]?.taken ?? 0)
   return {
     ...split(rows),
     target,
-    after: rows.length < size ? { done: target, target: null, position: last } : { done, target, position: last },
+    after: finished ? { done: target, target: null, position: last } : { done, target, position: last },
     more: true,
     troubled: rows[0]?.troubled ?? false,
   }
+}
+
+type ReadRow = Row & {
+  readonly troubled: boolean
+  /** Rows found before the page was cut by its size in bytes. */
+  readonly taken: number | null
+}
+
+/** Events as the relay needs them, cut where their payloads pass {@link maxPageBytes}; the first is always there. */
+function pageOf(found: RawBuilder<unknown>): RawBuilder<unknown> {
+  return sql`(
+    select ${eventColumns}, extract(epoch from e.deliver_at - clock_timestamp())::float8 * 1000 as scheduled_in_ms,
+      e.position as place, e.taken
+    from (
+      select e.*, count(*) over ()::int as taken,
+        sum(coalesce(pg_column_size(e.payload), 0) + coalesce(pg_column_size(e.payload_bytes), 0))
+          over (order by e.position rows between unbounded preceding and 1 preceding) as bytes_before
+      from ${found} as e
+    ) as e
+    where coalesce(e.bytes_before, 0) < ${maxPageBytes}
+  )`
+}
+
+function troubled(schema: RawBuilder<unknown>, lane: Lane): RawBuilder<unknown> {
+  return sql`exists (select from ${schema}.deliveries as d where d.sink = ${lane.sink}) as troubled`
 }
 
 /**

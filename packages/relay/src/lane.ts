@@ -73,6 +73,8 @@ export class Lane {
   /** Aborts when the lane is lost or given back. */
   readonly #release = new AbortController()
   lost = false
+  /** It has been given back, or is about to be. */
+  returned = false
 
   constructor(route: Route, number: number, anchor: string, fence: bigint, stored: Stored, leasedUntil: number) {
     this.route = route

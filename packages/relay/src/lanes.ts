@@ -1,9 +1,9 @@
 import { carry, type Road } from './carry.ts'
 import { publish } from './channels.ts'
 import type { Lane, Route } from './lane.ts'
-import { beat, claimLanes, releaseLane, shareOf } from './leases.ts'
+import { beat, claimLanes, releaseLane, renewLeases, shareOf, type Beat } from './leases.ts'
 import { version } from './version.ts'
-import { Bell } from './wait.ts'
+import { Bell, waitFor } from './wait.ts'
 
 interface Carrying {
   readonly lane: Lane
@@ -36,11 +36,25 @@ export class Lanes {
     }
   }
 
-  /** Lets every lane finish what it has in hand, and gives it back. */
+  /** Lets every lane finish what it has in hand, and gives it back; keeps the leases until then. */
   async drain(): Promise<void> {
+    const { database, relay, settings, giveUp, untilDone } = this.#road
     const all = [...this.#held.values()]
     for (const { lane } of all) lane.release()
-    await Promise.all(all.map(({ ended }) => ended))
+    const ended = new AbortController()
+    const renewing = (async () => {
+      while (!ended.signal.aborted) {
+        await waitFor(null, settings.leaseMs / 5, ended.signal)
+        const asked = performance.now()
+        const mine = await untilDone(AbortSignal.any([ended.signal, giveUp]), () =>
+          renewLeases(database, relay, settings.leaseMs),
+        )
+        if (mine !== undefined) this.#renewed(mine, asked)
+      }
+    })()
+    await Promise.all(all.map((carrying) => carrying.ended))
+    ended.abort()
+    await renewing
   }
 
   /** There are events in these buckets (null: in any). Answers whether lanes of other relays should know too. */
@@ -70,11 +84,7 @@ export class Lanes {
     const { leaseMs } = settings
     const asked = performance.now()
     const now = await beat(database, relay, settings.name, version, leaseMs)
-    const mine = new Set(now.mine.map(({ sink, lane }) => nameOf(sink, lane)))
-    for (const [name, { lane }] of this.#held) {
-      if (mine.has(name)) lane.leasedUntil = asked + leaseMs
-      else this.#lose(lane)
-    }
+    this.#renewed(now.mine, asked)
     for (const { sink, lane } of now.mine) {
       // Ours by name, but nobody here carries it any more.
       if (!this.#held.has(nameOf(sink, lane))) await releaseLane(database, relay, sink, lane)
@@ -89,6 +99,15 @@ export class Lanes {
       }
     }
     return Math.min(leaseMs / 5, (now.nextExpiryMs ?? Infinity) + 10)
+  }
+
+  /** The leases of these lanes were renewed, at a time after `asked`; the others are not ours any more. */
+  #renewed(mine: Beat['mine'], asked: number): void {
+    const names = new Set(mine.map(({ sink, lane }) => nameOf(sink, lane)))
+    for (const [name, { lane }] of this.#held) {
+      if (names.has(name)) lane.leasedUntil = asked + this.#road.settings.leaseMs
+      else if (!lane.returned) this.#lose(lane)
+    }
   }
 
   #begin(lane: Lane): void {

@@ -125,19 +125,33 @@ export async function claimLanes(
   })
 }
 
-/** Gives a lane back at once, so that nobody has to wait for its lease to end. */
-export async function releaseLane({ db }: Database, relay: string, sink: string, lane: number): Promise<void> {
-  await db
-    .updateTable('lanes')
-    .set({ relay: null, leased_until: sql`'-infinity'` })
-    .where('sink', '=', sink)
-    .where('lane', '=', lane)
-    .where('relay', '=', relay)
-    .execute()
+/** Renews the leases of a relay that has signed off, and is finishing what it has in hand. Returns the lanes that are still its own. */
+export async function renewLeases({ db, schema }: Database, relay: string, leaseMs: number): Promise<Beat['mine']> {
+  const { rows } = await sql<{ sink: string; lane: number }>`
+    update ${schema}.lanes set leased_until = clock_timestamp() + ${leaseMs} * interval '1 millisecond'
+    where relay = ${relay}
+    returning sink, lane`.execute(db)
+  return rows
+}
+
+/** Gives a lane back at once, so that nobody has to wait for its lease to end, and tells the others. */
+export async function releaseLane(
+  { db, schema, schemaName }: Database,
+  relay: string,
+  sink: string,
+  lane: number,
+): Promise<void> {
+  await sql`
+    with freed as (
+      update ${schema}.lanes set relay = null, leased_until = '-infinity'
+      where sink = ${sink} and lane = ${lane} and relay = ${relay}
+      returning lane
+    )
+    select pg_notify(${schemaName}, 'lanes') from freed`.execute(db)
   publish('postrider:lane', { sink, lane, relay, change: 'released' })
 }
 
-/** The relay is gone; relays that died are forgotten after a day. */
+/** The relay counts no longer among those that share the lanes; relays that died are forgotten after a day. */
 export async function signOff({ db }: Database, relay: string): Promise<void> {
   await db
     .deleteFrom('relays')

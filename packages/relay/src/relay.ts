@@ -129,11 +129,12 @@ class RunningRelay implements Relay {
     publish('postrider:relay', { relay: this.id, state: 'stopping' })
     const timer = setTimeout(() => this.#stopHard(), this.#settings.drainMs)
     try {
+      // First, so that the others count our lanes as theirs, and take each as soon as it is free.
+      await this.#untilDone(AbortSignal.timeout(2_000), () => signOff(this.#database, this.id))
       await this.#lanes.drain()
     } finally {
       clearTimeout(timer)
     }
-    await this.#untilDone(AbortSignal.timeout(5_000), () => signOff(this.#database, this.id))
   }
 
   /** Ends attempts in flight; what has ended by then may still be settled for a while. */

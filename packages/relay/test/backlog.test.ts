@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto'
+import { subscribe } from '@postrider/relay'
 import { testDatabase } from '@postrider/test/postgres'
 import { describe, expect, it } from 'vitest'
 import { emit, emitRange, range, RecordingSink, run, until } from './support.ts'
@@ -59,5 +61,24 @@ describe('a backlog', () => {
     await emit(client, 'o', 99, { type: 'order.last' })
     await until(() => sink.numbers().includes(99), 'the last one arrived')
     expect(sink.numbers()).toEqual([0, 3, 4, 99])
+  })
+})
+
+describe('large events', () => {
+  it('are read in pages that a relay can hold, in order and whole', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    const pages: number[] = []
+    const end = subscribe('postrider:claimed', ({ events }) => pages.push(events))
+    // Random text, so that it can't be compressed: 240 events of 64 KiB.
+    for (let n = 1; n <= 240; n++) {
+      await emit(client, 'o', n, { payload: { n, text: randomBytes(32_768).toString('hex') } })
+    }
+    await using _ = run(db.url, [{ sink, lanes: 1 }])
+    await until(() => sink.delivered.length === 240, 'all arrived', 20_000)
+    end()
+    expect(sink.numbers('o')).toEqual(range(1, 240))
+    expect(Math.max(...pages)).toBeLessThan(100)
   })
 })
