@@ -50,7 +50,7 @@ export interface Messages {
   'postrider:listener': { readonly state: 'listening' | 'polling'; readonly reason: string }
   'postrider:wake': { readonly source: 'notify' | 'poll' | 'linger'; readonly news: boolean }
   'postrider:database': { readonly up: boolean; readonly error: string | null }
-  /** A fault of the relay itself; the lane starts afresh from its cursor. */
+  /** A fault of the relay itself, not of the database or a destination; it tries again. */
   'postrider:fault': { readonly error: unknown }
   'postrider:relay': { readonly relay: string; readonly state: 'started' | 'stopping' | 'stopped' }
 }

@@ -5,7 +5,7 @@ import type { Route } from './lane.ts'
 import { Lanes } from './lanes.ts'
 import { signOff } from './leases.ts'
 import { settingsOf, type RelayOptions, type Settings } from './options.ts'
-import { untilDone } from './retry.ts'
+import { meaningOf, untilDone } from './retry.ts'
 import { checkDatabase, openRoute } from './start.ts'
 import { Wake } from './wake.ts'
 
@@ -156,7 +156,11 @@ class RunningRelay implements Relay {
         this.#lastOkAt = new Date()
         return result
       },
-      (reason) => {
+      (error) => {
+        const meaning = meaningOf(error)
+        if (meaning === 'fault') publish('postrider:fault', { error })
+        if (meaning !== 'away') return
+        const reason = error instanceof Error ? error.message : String(error)
         if (this.#databaseError === null) publish('postrider:database', { up: false, error: reason })
         this.#databaseError = reason
       },

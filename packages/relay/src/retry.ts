@@ -9,16 +9,29 @@ import { waitFor } from './wait.ts'
 export async function untilDone<T>(
   signal: AbortSignal,
   work: () => Promise<T>,
-  onFailure: (reason: string) => void,
+  onFailure: (error: unknown) => void,
 ): Promise<T | undefined> {
   for (let delay = 100; !signal.aborted; delay = Math.min(delay * 2, 5_000)) {
     try {
       return await work()
     } catch (error) {
       if (error instanceof PostriderError && error.code !== 'database_unavailable') throw error
-      onFailure(error instanceof Error ? error.message : String(error))
+      onFailure(error)
       await waitFor(null, delay * (0.75 + Math.random() / 2), signal)
     }
   }
   return undefined
+}
+
+/**
+ * What a failed statement says: the database is away (no connection, shutting down, out of resources, read-only),
+ * the statement lost a race and may simply be tried again, or it is wrong.
+ * SQLSTATE classes as in appendix A of the PostgreSQL manual.
+ */
+export function meaningOf(error: unknown): 'away' | 'race' | 'fault' {
+  if (error instanceof PostriderError) return 'away'
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  if (!/^[0-9A-Z]{5}$/.test(code)) return error instanceof TypeError || error instanceof RangeError ? 'fault' : 'away'
+  if (/^(40|55)/.test(code)) return 'race'
+  return /^(08|53|57|58)|^25006$/.test(code) ? 'away' : 'fault'
 }

@@ -70,7 +70,9 @@ async function write(
   const parts: RawBuilder<unknown>[] = [
     sql`fence as (
       insert into ${schema}.checkpoints (sink, lane, fence, done, target, position, horizon, relay)
-      values (${lane.sink}, ${lane.number}, ${String(fence)}, ${cursor.done}, ${cursor.target}, ${String(cursor.position)}, pg_current_xact_id(), ${relay})
+      select ${lane.sink}, ${lane.number}, greatest(${String(fence)}::bigint, newest.fence), ${cursor.done}::pg_snapshot, ${cursor.target}::pg_snapshot,
+        ${String(cursor.position)}::bigint, pg_current_xact_id(), ${relay}::uuid
+      from (select max(fence) as fence from ${schema}.checkpoints where sink = ${lane.sink} and lane = ${lane.number}) as newest
       returning horizon)`,
   ]
   const { audit } = lane.route

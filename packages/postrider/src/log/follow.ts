@@ -73,7 +73,7 @@ function followChanges(log: Logger): (() => void)[] {
       log[change === 'lost' ? 'warn' : 'debug']({ component: 'lanes', sink, lane, relay, change }, `lane ${change}`)
     }),
     subscribe('postrider:fault', ({ error }) =>
-      log.error({ component: 'relay', err: error }, 'a fault of the relay; the lane begins again at its cursor'),
+      log.error({ component: 'relay', err: error }, 'a fault of the relay; it tries again'),
     ),
     subscribe('postrider:relay', ({ relay, state }) => {
       stopping = state !== 'started'
