@@ -37,6 +37,43 @@ describe('a backlog', () => {
     for (let key = 1; key < 5; key++) expect(whole.numbers(`k${key}`)).toEqual(range(1, 100))
   })
 
+  it.each([500, 7])(
+    'keeps the order of a row lock when an older transaction wrote later, read in pages of %i',
+    async (pageSize) => {
+      await using db = await testDatabase()
+      const [older, younger] = await Promise.all([db.client(), db.client()])
+      await older.query('create table orders (id text primary key)')
+      await older.query(`insert into orders values ('o')`)
+      await older.query('begin')
+      await older.query('select pg_current_xact_id(), now()')
+      await younger.query('begin')
+      await younger.query(`select from orders for update`)
+      await emitRange(younger, 'o', 1, 20)
+      await younger.query('commit')
+      await older.query(`select from orders for update`)
+      await emitRange(older, 'o', 21, 40)
+      await older.query('commit')
+      const sink = new RecordingSink()
+      await using _ = run(db.url, [{ sink }], { pageSize })
+      await until(() => sink.delivered.length === 40, 'all arrived')
+      expect(sink.numbers('o')).toEqual(range(1, 40))
+    },
+  )
+
+  it('that ends with a full page is not read again when the next one comes', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    await using _ = run(db.url, [{ sink, lanes: 1 }], { pageSize: 7 })
+    for (let batch = 0; batch < 4; batch++) {
+      await emitRange(client, 'o', batch * 14 + 1, batch * 14 + 14)
+      await until(() => sink.delivered.length >= batch * 14 + 14, 'the batch arrived')
+    }
+    await emit(client, 'o', 57)
+    await until(() => sink.numbers('o').includes(57), 'the last one arrived')
+    expect(sink.receipts.map(({ n }) => n)).toEqual(range(1, 57))
+  })
+
   it('survives any number of relays that come and go in the middle of a window', async () => {
     await using db = await testDatabase()
     const client = await db.client()
