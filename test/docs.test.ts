@@ -1,0 +1,112 @@
+/** The snippets of the pages are run as a reader runs them: against PostgreSQL, with the real program, in a shell. */
+import { writeFile } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { generateSecret } from '@postrider/webhook'
+import { expect, test } from 'vitest'
+import { ordersTable } from './docs/given.ts'
+import { blocksOf, kindOf, type Kind } from './docs/kinds.ts'
+import { readPage, readPages, type Page } from './docs/pages.ts'
+import { openPrograms, printedBy, runProgram } from './docs/programs.ts'
+import { closeGate, fillDatabase, openTransaction } from './docs/sample.ts'
+import { openShell } from './docs/shell.ts'
+import { idle, runStatements } from './docs/statements.ts'
+import { testDatabase } from './postgres/index.ts'
+
+const readme = readPage('README.md')
+/** Commands that run until somebody stops them; only the road of the README has such. */
+const staysUp = /\bpostrider start\b/
+
+function blockOf(page: Page, wanted: RegExp): string {
+  const found = page.blocks.filter(({ text }) => wanted.test(text))
+  expect(found, `one block of ${page.path} with ${wanted}`).toHaveLength(1)
+  return found[0]!.text
+}
+
+function pagesWith(...kinds: readonly Kind[]): readonly Page[] {
+  return readPages().filter((page) => page.blocks.some((block) => kinds.includes(kindOf(block))))
+}
+
+test('the road of the README runs as it stands: tables, receiver, relay, and the events of both writers arrive, signed', async () => {
+  await using db = await testDatabase({ migrated: false })
+  const client = await db.client()
+  await client.query(ordersTable)
+  await using shell = await openShell()
+  await using programs = await openPrograms()
+
+  // Only addresses differ from what a reader types.
+  const port = await freePort()
+  const configuration = blockOf(readme, /^sinks:/m).replace('127.0.0.1:4000', `127.0.0.1:${port}`)
+  await writeFile(join(shell.directory, 'postrider.config.yaml'), `${configuration}health: { port: 0 }\n`)
+  const commands = blockOf(readme, staysUp)
+    .replace('postgres://localhost/shop', `'${db.url}'`)
+    .replace('postrider listen', `postrider listen --port ${port}`)
+  expect(commands).toContain(db.url)
+
+  const road = shell.start(commands, {})
+  await road.wrote('relay started')
+  await road.wrote('listening on')
+  const program = await programs.add(readme)
+  expect(await runProgram([program], { POSTRIDER_DATABASE_URL: db.url })).toEqual({ code: 0, stdout: '', stderr: '' })
+  const [answered] = await runStatements(client, blockOf(readme, /postrider\.emit\('/))
+  const id = String(answered?.rows[0]?.['emit'])
+
+  await road.wrote(new RegExp(`200  order\\.placed  ${id}  attempt 1  .*taken`))
+  await road.wrote(/(200 {2}order\.placed .*taken[^]*){2}/)
+  expect((await client.query(`select key from postrider.events order by position`)).rows).toEqual([
+    { key: 'o-1' },
+    { key: 'o-2' },
+  ])
+  expect((await client.query('select id from orders')).rows).toEqual([{ id: 'o-1' }])
+  expect(road.output()).not.toContain('not checked')
+  await road.interrupt()
+  expect(road.output()).toContain('received 2, unique 2, duplicates 0, bad signatures 0')
+})
+
+test.each(pagesWith('sql', 'shell'))(
+  'every statement and every command of $path does something, in the order of the page',
+  async (page) => {
+    await using db = await testDatabase()
+    await using shell = await openShell()
+    const client = await fillDatabase(db)
+    const env = { POSTRIDER_DATABASE_URL: db.url, BILLING_SECRET: generateSecret() }
+    await closeGate(db)
+    await openTransaction(db)
+    for (const block of page.blocks) {
+      const place = `${page.path}:${block.line}`
+      const kind = kindOf(block)
+      if (kind === 'sql') expect(idle(await runStatements(client, block.text)), place).toEqual([])
+      if (kind === 'shell' && !staysUp.test(block.text)) {
+        const typed = shell.start(block.text, env)
+        const code = await typed.ended
+        expect(code, `${place}: ${typed.output()}`).toBe(0)
+      }
+    }
+  },
+)
+
+test.each(pagesWith('program'))('the program of $path runs from top to bottom, and prints what it says', async (page) => {
+  await using db = await testDatabase()
+  await using programs = await openPrograms()
+  const client = await db.client()
+  await client.query(ordersTable)
+  const { code, stdout, stderr } = await runProgram([await programs.add(page)], { POSTRIDER_DATABASE_URL: db.url })
+  expect([code, stderr]).toEqual([0, ''])
+  expect(stdout.split('\n').slice(0, -1)).toEqual(printedBy(page))
+  const emitted = page.text.match(/outbox\.emit\(|\{ type: '/g) ?? []
+  const refused = page.text.match(/Number\.NaN/g) ?? []
+  expect((await client.query('select from postrider.events')).rowCount).toBe(emitted.length - refused.length)
+})
+
+test('only the README has a command that stays up, so the road above runs every one of them', () => {
+  const places = blocksOf('shell').filter(({ block }) => staysUp.test(block.text))
+  expect(places.map(({ page }) => page.path)).toEqual(['README.md'])
+})
+
+async function freePort(): Promise<number> {
+  const probe = createServer()
+  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
+  const { port } = probe.address() as AddressInfo
+  await new Promise((resolve) => probe.close(resolve))
+  return port
+}

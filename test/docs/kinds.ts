@@ -1,0 +1,64 @@
+import { readPages, type Block, type Page } from './pages.ts'
+
+/** What a block is, and so how it is held to its word. Each kind has a test that takes every block of it. */
+export type Kind =
+  /** Part of the page's program, which runs from top to bottom. */
+  | 'program'
+  /** A program of its own that receives webhooks. */
+  | 'receiver'
+  | 'sql'
+  | 'shell'
+  /** A whole configuration file. */
+  | 'configuration'
+  /** Keys of a configuration that has what it needs besides. */
+  | 'part of a configuration'
+  /** A request with its headers, in the format of its name. */
+  | 'request'
+  /** A body, in the format of its name. */
+  | 'body'
+  /** What the program prints or answers; compared in packages/postrider/test. */
+  | 'output'
+  | 'drawing'
+
+const kinds: Readonly<Record<string, Kind>> = {
+  ts: 'program',
+  'ts receiver-standardwebhooks.ts': 'receiver',
+  'ts receiver-postrider.ts': 'receiver',
+  sql: 'sql',
+  sh: 'shell',
+  'yaml postrider.config.yaml': 'configuration',
+  'ts postrider.config.ts': 'configuration',
+  yaml: 'part of a configuration',
+  'http standard': 'request',
+  'http cloudevents-binary': 'request',
+  'json standard': 'body',
+  'json cloudevents': 'body',
+  'json raw': 'body',
+  'json log': 'output',
+  'json healthz': 'output',
+  'text road': 'drawing',
+  'mermaid lifecycle': 'drawing',
+}
+
+/** @throws for a block that nobody knows, because nobody would check it */
+export function kindOf({ language, name }: Block): Kind {
+  const opening = `${language} ${name}`.trim()
+  const kind = kinds[opening]
+  if (kind === undefined)
+    throw new Error(`nothing checks a block of "${opening}"; test/docs/kinds.ts names those that are checked`)
+  return kind
+}
+
+export interface Placed {
+  readonly page: Page
+  readonly block: Block
+  /** `docs/operating.md:12`. */
+  readonly place: string
+}
+
+/** Every block of a kind, in the order of the pages. */
+export function blocksOf(kind: Kind): readonly Placed[] {
+  return readPages().flatMap((page) =>
+    page.blocks.filter((block) => kindOf(block) === kind).map((block) => ({ page, block, place: `${page.path}:${block.line}` })),
+  )
+}
