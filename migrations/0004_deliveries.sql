@@ -14,20 +14,25 @@ create table postrider.deliveries (
   error_code   text,
   error        text,
   since        timestamptz not null default clock_timestamp(),
+  first_tried_at timestamptz,
   operation_id bigint,
   primary key (sink, position)
 ) with (fillfactor = 70);
 comment on table postrider.deliveries is 'Trouble: an event that must wait at one sink. The row goes when the event is delivered or discarded.';
 comment on column postrider.deliveries.attempts is 'Attempts so far; those that an operator wrote off by a retry are in forgiven.';
 comment on column postrider.deliveries.available_at is 'Next attempt, for scheduled and retrying rows.';
+comment on column postrider.deliveries.first_tried_at is 'First attempt, or the first since an operator sent it again; the maximum age of a retry counts from here.';
 comment on column postrider.deliveries.since is 'In this state since.';
 
 create index deliveries_due on postrider.deliveries (sink, lane, available_at) where state in ('scheduled', 'retrying');
-create index deliveries_key on postrider.deliveries (sink, key, position) where key is not null;
--- What stands in the way of a key's blocked rows; small, however many wait behind.
+-- What waits behind a key, in order; and its heads, which stand in the way: few, however many wait behind. Two indexes
+-- that share no row, so that a look for heads, found or not, never walks over those that wait.
+create index deliveries_blocked on postrider.deliveries (sink, key, position) where state = 'blocked';
 create index deliveries_heads on postrider.deliveries (sink, key) where state in ('retrying', 'held', 'dead');
 create index deliveries_event on postrider.deliveries (event_id);
-create index deliveries_dead on postrider.deliveries (sink, since) where state = 'dead';
+-- How many there are of a state, and the oldest; dead letters also across sinks.
+create index deliveries_state on postrider.deliveries (sink, state, since);
+create index deliveries_dead on postrider.deliveries (since, position) where state = 'dead';
 
 create table postrider.attempts (
   sink        text        not null,
@@ -53,15 +58,24 @@ do $$ begin
   end loop;
 end $$;
 
--- Whoever changes what stands in the way of keys takes this first, until the end of the transaction:
--- a relay that blocks an event and an operator who removes its head must not miss each other.
+-- Whoever changes what stands in the way of keys takes this first, until the end of the transaction: a relay that blocks
+-- an event and an operator who removes its head must not miss each other. What it guards is read by the statements after
+-- it, so the transaction must be READ COMMITTED: a snapshot taken before the lock would hide what the other has done.
 create function postrider.lock_trouble(sink text, lane smallint) returns void
-  language sql volatile
-  begin atomic
-    select pg_advisory_xact_lock(hashtextextended('postrider.trouble:' || sink || ':' || lane, 0));
-  end;
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as
+$$
+begin
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+    raise exception using
+      errcode = 'invalid_transaction_state',
+      message = 'trouble can be changed in READ COMMITTED transactions only, this one is ' || upper(current_setting('transaction_isolation')),
+      hint = 'begin isolation level read committed';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('postrider.trouble:' || sink || ':' || lane, 0));
+end
+$$;
 
--- Lets the first blocked event of each key go, where nothing earlier of the key is in the way. Idempotent.
+-- Lets the first blocked event of each key go, where no head of the key is in the way. Idempotent.
 create function postrider.release_heads(sink text, keys text[]) returns void
   language sql volatile
   begin atomic
@@ -77,30 +91,59 @@ create function postrider.release_heads(sink text, keys text[]) returns void
       and not exists (
         select from postrider.deliveries as d
         where d.sink = release_heads.sink and d.key = wanted.key
-          and (d.state in ('retrying', 'held')
-               or d.state = 'dead' and (select s.on_dead from postrider.sinks as s where s.name = d.sink) = 'block'));
+          and d.state in ('retrying', 'held', 'dead')
+          and (d.state <> 'dead' or (select s.on_dead from postrider.sinks as s where s.name = d.sink) = 'block'));
   end;
+
+-- The rules of a sink have changed: what waits by the old ones, and by the new ones need not, goes on.
+create function postrider.release_needless(sink postrider.sinks) returns void
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as
+$$
+begin
+  for lane in 0 .. sink.lanes - 1 loop
+    perform postrider.lock_trouble(sink.name, lane::smallint);
+  end loop;
+  if sink.ordering = 'none' then
+    update postrider.deliveries as d
+    set state = 'retrying', available_at = clock_timestamp(), since = clock_timestamp()
+    where d.sink = sink.name and d.state = 'blocked';
+  elsif sink.on_dead = 'skip' then
+    perform postrider.release_heads(sink.name, array(
+      select distinct d.key from postrider.deliveries as d where d.sink = sink.name and d.state = 'dead' and d.key is not null));
+  end if;
+end
+$$;
 
 -- A dead letter goes out again, with the same id and a fresh count of attempts. Returns how many sinks it concerns.
 create function postrider.retry(event_id uuid, sink text default null, actor text default current_user) returns int
   language plpgsql volatile set search_path = pg_catalog, pg_temp as
 $$
 declare
-  retried int;
+  dead record;
+  retried int := 0;
 begin
-  perform postrider.lock_trouble(d.sink, d.lane)
-  from (select * from postrider.deliveries as t where t.event_id = retry.event_id order by t.sink, t.lane) as d;
-  with again as (
-    update postrider.deliveries as d
-    set state = 'retrying', forgiven = d.attempts, available_at = clock_timestamp(), since = clock_timestamp()
-    where d.event_id = retry.event_id and d.state = 'dead' and d.sink = coalesce(retry.sink, d.sink)
-    returning d.*
-  )
-  insert into postrider.attempts (sink, position, slot, event_id, attempt, outcome, started_at, duration_ms, detail)
-  select a.sink, a.position, a.slot, a.event_id, a.attempts, 'retried', clock_timestamp(), 0, jsonb_build_object('actor', actor)
-  from again as a;
-  get diagnostics retried = row_count;
-  notify postrider, 'due';
+  for dead in
+    select d.sink, d.lane, d.position from postrider.deliveries as d
+    where d.event_id = retry.event_id and d.sink = coalesce(retry.sink, d.sink) and d.state = 'dead'
+    order by d.sink, d.lane, d.position
+  loop
+    perform postrider.lock_trouble(dead.sink, dead.lane);
+    with again as (
+      update postrider.deliveries as d
+      set state = 'retrying', forgiven = d.attempts, first_tried_at = null, available_at = clock_timestamp(), since = clock_timestamp()
+      where d.sink = dead.sink and d.position = dead.position and d.state = 'dead'
+      returning d.*
+    )
+    insert into postrider.attempts (sink, position, slot, event_id, attempt, outcome, started_at, duration_ms, detail)
+    select a.sink, a.position, a.slot, a.event_id, a.attempts, 'retried', clock_timestamp(), 0, jsonb_build_object('actor', actor)
+    from again as a;
+    if found then
+      retried := retried + 1;
+    end if;
+  end loop;
+  if retried > 0 then
+    notify postrider, 'due';
+  end if;
   return retried;
 end
 $$;
@@ -110,16 +153,18 @@ create function postrider.discard(event_id uuid, reason text, sink text default 
   language plpgsql volatile set search_path = pg_catalog, pg_temp as
 $$
 declare
+  waiting record;
+  gone postrider.deliveries;
   discarded int := 0;
-  gone record;
 begin
-  perform postrider.lock_trouble(d.sink, d.lane)
-  from (select * from postrider.deliveries as t where t.event_id = discard.event_id order by t.sink, t.lane) as d;
-  for gone in
-    delete from postrider.deliveries as d
+  for waiting in
+    select d.sink, d.lane, d.position from postrider.deliveries as d
     where d.event_id = discard.event_id and d.sink = coalesce(discard.sink, d.sink)
-    returning d.*
+    order by d.sink, d.lane, d.position
   loop
+    perform postrider.lock_trouble(waiting.sink, waiting.lane);
+    delete from postrider.deliveries as d where d.sink = waiting.sink and d.position = waiting.position returning d.* into gone;
+    continue when not found;
     discarded := discarded + 1;
     insert into postrider.attempts (sink, position, slot, event_id, attempt, outcome, started_at, duration_ms, detail)
     values (gone.sink, gone.position, gone.slot, gone.event_id, gone.attempts, 'discarded', clock_timestamp(), 0,
@@ -128,7 +173,9 @@ begin
       perform postrider.release_heads(gone.sink, array[gone.key]);
     end if;
   end loop;
-  notify postrider, 'due';
+  if discarded > 0 then
+    notify postrider, 'due';
+  end if;
   return discarded;
 end
 $$;

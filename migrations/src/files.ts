@@ -30,7 +30,8 @@ function read(file: string, schema: string): Migration {
   const sql = readFileSync(new URL(file, folder), 'utf8')
   return {
     name: file.slice(0, -'.sql'.length),
-    sql: sql.replaceAll(/\bpostrider\b/g, checkedName(schema)),
+    // `postrider-` is the prefix of our headers, whatever the schema is called.
+    sql: sql.replaceAll(/\bpostrider\b(?!-)/g, checkedName(schema)),
     checksum: createHash('sha256').update(sql).digest('hex'),
   }
 }

@@ -39,13 +39,10 @@ export async function migrate(session: Session, options: MigrateOptions = {}): P
   const lockTimeoutMs = options.lockTimeoutMs ?? 2_000
   const applied: string[] = []
 
+  await refuseKeyword(session, schema)
   await takeLock(session, schema, until)
   try {
-    await session.query(`create schema if not exists ${schema}`)
-    await session.query(
-      `create table if not exists ${schema}.migrations
-         (name text primary key, checksum text not null, applied_at timestamptz not null default clock_timestamp())`,
-    )
+    await run(session, foundation(schema), lockTimeoutMs, until)
     for (const migration of await pendingOf(session, schema)) {
       await apply(session, schema, migration, lockTimeoutMs, until)
       applied.push(migration.name)
@@ -53,7 +50,8 @@ export async function migrate(session: Session, options: MigrateOptions = {}): P
     }
     if (options.roles === true) await run(session, roles(schema).sql, lockTimeoutMs, until)
   } finally {
-    await session.query('select pg_advisory_unlock(hashtextextended($1, 0))', [`${schema}.migrate`])
+    // On a session that broke, the lock is gone already, and the error that broke it is the one to tell.
+    await session.query('select pg_advisory_unlock(hashtextextended($1, 0))', [`${schema}.migrate`]).catch(() => undefined)
   }
   return applied
 }
@@ -79,14 +77,10 @@ export async function migrationPlan(
   const schema = checkedName(options.schema ?? 'postrider')
   const pending = session === null ? migrations(schema) : await pendingOf(session, schema)
   const parts = pending.map(
-    ({ name, sql, checksum }) =>
-      `-- ${name}\nbegin;\n${sql}\ninsert into ${schema}.migrations (name, checksum) values ('${name}', '${checksum}');\ncommit;\n`,
+    ({ name, sql, checksum }) => `-- ${name}\nbegin;\n${sql}\n${recordOf(schema, name, checksum)};\ncommit;\n`,
   )
   if (parts.length > 0) {
-    parts.unshift(
-      `create schema if not exists ${schema};\ncreate table if not exists ${schema}.migrations\n` +
-        `  (name text primary key, checksum text not null, applied_at timestamptz not null default clock_timestamp());\n`,
-    )
+    parts.unshift(foundation(schema))
   }
   if (options.roles === true) parts.push(roles(schema).sql)
   return parts.join('\n')
@@ -122,30 +116,47 @@ async function appliedOf(session: Session, schema: string): Promise<Map<string, 
 async function apply(
   session: Session,
   schema: string,
-  migration: Migration,
+  { name, sql, checksum }: Migration,
   lockTimeoutMs: number,
   until: number,
 ): Promise<void> {
-  const record = `insert into ${schema}.migrations (name, checksum) values ('${migration.name}', '${migration.checksum}')`
-  await run(session, `${migration.sql};\n${record}`, lockTimeoutMs, until)
+  await run(session, `${sql};\n${recordOf(schema, name, checksum)}`, lockTimeoutMs, until)
+}
+
+/** What has to be there before the first migration can be recorded; needs no right to create what is there. */
+function foundation(schema: string): string {
+  return `do $$ begin
+  if to_regnamespace('${schema}') is null then
+    create schema ${schema};
+  end if;
+  if to_regclass('${schema}.migrations') is null then
+    create table ${schema}.migrations
+      (name text primary key, checksum text not null, applied_at timestamptz not null default clock_timestamp());
+  end if;
+end $$;
+`
+}
+
+function recordOf(schema: string, name: string, checksum: string): string {
+  return `insert into ${schema}.migrations (name, checksum) values ('${name}', '${checksum}')`
 }
 
 /** Runs SQL in one transaction; steps back and tries again while a lock is not to be had, so that nobody queues behind it for long. */
 async function run(session: Session, sql: string, lockTimeoutMs: number, until: number): Promise<void> {
   for (;;) {
     try {
-      await session.query('begin')
-      await session.query(`set local lock_timeout = ${lockTimeoutMs}`)
+      await session.query('begin isolation level read committed')
+      await session.query(`set local lock_timeout = ${Math.max(1, Math.min(lockTimeoutMs, until - Date.now()))}`)
       await session.query(sql)
       await session.query('commit')
       return
     } catch (error) {
-      await session.query('rollback')
-      if (!isLockTimeout(error)) throw error
+      await session.query('rollback').catch(() => undefined)
+      if (!isLocked(error)) throw error
       if (Date.now() >= until) {
         throw new PostriderError('migration_locked', 'a table that the migration changes stayed locked', {}, { cause: error })
       }
-      await sleep(250)
+      await sleep(Math.min(250, Math.max(0, until - Date.now())))
     }
   }
 }
@@ -155,10 +166,22 @@ async function takeLock(session: Session, schema: string, until: number): Promis
     const { rows } = await session.query('select pg_try_advisory_lock(hashtextextended($1, 0)) as taken', [`${schema}.migrate`])
     if (rows[0]?.['taken'] === true) return
     if (Date.now() >= until) throw new PostriderError('migration_locked', 'another migration is still running')
-    await sleep(100)
+    await sleep(Math.min(100, Math.max(0, until - Date.now())))
   }
 }
 
-function isLockTimeout(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === '55P03'
+/** A keyword is a plain identifier, and no name without quotes. PostgreSQL knows its own. */
+async function refuseKeyword(session: Session, schema: string): Promise<void> {
+  const { rows } = await session.query('select quote_ident($1) as quoted', [schema])
+  if (rows[0]?.['quoted'] !== schema || schema.startsWith('pg_')) {
+    throw new PostriderError('invalid_options', `schema name "${schema}" is reserved by PostgreSQL`, {
+      path: 'schema',
+      actual: schema,
+    })
+  }
+}
+
+/** Not in time, or a deadlock that PostgreSQL ended at our cost. */
+function isLocked(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === '55P03' || error.code === '40P01')
 }

@@ -18,7 +18,10 @@ export interface Page {
 }
 
 /** Payloads of one page, as stored: so that pages of large events don't fill the memory. */
-const maxPageBytes = 4 * 1024 * 1024
+export const maxPageBytes: number = 4 * 1024 * 1024
+
+/** Events that one statement looks at, so that a filter that takes few of them cannot make it take for ever. */
+const maxExamined = 20_000
 
 interface Row {
   readonly position: string
@@ -34,7 +37,7 @@ interface Row {
   readonly headers: Record<string, string>
   readonly payload: string | null
   readonly payload_bytes: Buffer | null
-  readonly created_at_ms: number
+  readonly due_for_ms: number
   readonly scheduled_in_ms: number | null
 }
 
@@ -43,7 +46,7 @@ export const eventColumns: RawBuilder<unknown> = sql.raw(`
   e.position::text as position, e.slot, e.id, e.type, e.key, e.source, e.subject, e.tenant,
   to_char(coalesce(e.time, e.created_at) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as time,
   e.content_type, e.headers, e.payload::text as payload, e.payload_bytes,
-  extract(epoch from e.created_at)::float8 * 1000 as created_at_ms`)
+  greatest(0, extract(epoch from clock_timestamp() - greatest(e.created_at, e.deliver_at))::float8 * 1000) as due_for_ms`)
 
 /**
  * Reads the next page of a lane. Nothing is written: the cursor moves when the page is settled.
@@ -53,6 +56,19 @@ export const eventColumns: RawBuilder<unknown> = sql.raw(`
  * is read page by page in the order of positions. Position order is causal order per key; the order of transaction ids is not.
  */
 export async function claimPage(database: Database, lane: Lane, size: number): Promise<Page> {
+  for (;;) {
+    const life = database.life()
+    if (lane.life !== life) {
+      // What was read of another life of the server, and stored nowhere, may be wrong in this one.
+      lane.cursor = lane.stored
+      lane.life = life
+    }
+    const page = await readPage(database, lane, size)
+    if (database.life() === life) return page
+  }
+}
+
+async function readPage(database: Database, lane: Lane, size: number): Promise<Page> {
   if (lane.cursor.target === null) {
     const { page, target } = await readFresh(database, lane, size)
     if (page !== null) return page
@@ -65,32 +81,48 @@ export async function claimPage(database: Database, lane: Lane, size: number): P
 /** Everything that is visible now and was not when the cursor was taken; no page when that is more than one can hold. */
 async function readFresh({ db, schema }: Database, lane: Lane, size: number): Promise<{ page: Page | null; target: string }> {
   const { xmax, xip } = partsOf(lane.cursor.done)
+  const { typeFilter } = lane.route
+  const limit = typeFilter === null ? size + 1 : maxExamined + 1
   const newer = sql`(
     select e.* from ${schema}.events as e
     where e.xid >= ${xmax}::xid8 and ${ofLane(lane)}
-    order by e.xid, e.position limit ${size + 1}
+    order by e.xid, e.position limit ${limit}
   )`
   // Those that were open when the cursor was taken: they may have committed since, with any position.
   const older = sql`(
     select e.* from ${schema}.events as e
     where e.xid = any(${xip}::xid8[]) and ${ofLane(lane)}
-    order by e.xid, e.position limit ${size + 1}
+    order by e.xid, e.position limit ${limit}
   )`
-  const { rows } = await sql<ReadRow & { snapshot: string }>`
-    select pg_current_snapshot()::text as snapshot, ${troubled(schema, lane)}, fresh.*
-    from (select 1) as one
-    left join lateral ${pageOf(xip.length === 0 ? newer : sql`(${newer} union all ${older})`)} as fresh on true
-    order by fresh.place`.execute(db)
+  const found = xip.length === 0 ? newer : sql`(${newer} union all ${older})`
+  // With a filter the number of events that are looked at is bounded too, however few of them it takes.
+  const { rows } = await (
+    typeFilter === null
+      ? sql<FreshRow>`
+          select pg_current_snapshot()::text as snapshot, ${troubled(schema, lane)}, 0 as examined, fresh.*
+          from (select 1) as one
+          left join lateral ${pageOf(found)} as fresh on true
+          order by fresh.place`
+      : sql<FreshRow>`
+          with examined as materialized ${found}
+          select pg_current_snapshot()::text as snapshot, ${troubled(schema, lane)},
+            (select count(*)::int from examined) as examined, fresh.*
+          from (select 1) as one
+          left join lateral ${pageOf(sql`(
+            select e.* from examined as e where e.type ~ ${typeFilter} order by e.position limit ${size + 1}
+          )`)} as fresh on true
+          order by fresh.place`
+  ).execute(db)
   const first = rows[0]
   if (first === undefined) throw new TypeError('a statement that always has a row had none')
   const events = rows.filter(({ id }) => id !== null)
-  if (events.length > size || (first.taken !== null && events.length < first.taken)) return { page: null, target: first.snapshot }
+  const cut = first.taken !== null && events.length < first.taken
+  if (events.length > size || cut || first.examined > maxExamined) return { page: null, target: first.snapshot }
   const last = BigInt(events.at(-1)?.position ?? 0)
-  const position = last > lane.cursor.position ? last : lane.cursor.position
   const page = {
     ...split(events),
     target: first.snapshot,
-    after: { done: first.snapshot, target: null, position },
+    after: { done: first.snapshot, target: null, position: last > lane.cursor.position ? last : lane.cursor.position },
     more: false,
     troubled: first.troubled,
   }
@@ -100,10 +132,13 @@ async function readFresh({ db, schema }: Database, lane: Lane, size: number): Pr
 /** The next page of an open window. */
 async function readWindow({ db, schema }: Database, lane: Lane, size: number): Promise<Page> {
   const { done, target, position } = lane.cursor
+  const { typeFilter } = lane.route
   if (target === null) throw new TypeError('no window is open')
   const next = sql`(
-    select e.* from ${schema}.events as e
-    where e.position > ${position}::bigint and ${ofLane(lane)}
+    select e.* from (
+      select e.* from ${schema}.events as e where e.position > ${position}::bigint order by e.position limit ${maxExamined}
+    ) as e
+    where ${ofLane(lane)} ${typeFilter === null ? sql`` : sql`and e.type ~ ${typeFilter}`}
       and pg_visible_in_snapshot(e.xid, ${target}::pg_snapshot)
       and not pg_visible_in_snapshot(e.xid, ${done}::pg_snapshot)
     order by e.position limit ${size}
@@ -111,15 +146,24 @@ async function readWindow({ db, schema }: Database, lane: Lane, size: number): P
   const { rows } = await sql<ReadRow>`
     select ${troubled(schema, lane)}, page.* from ${pageOf(next)} as page order by page.place`.execute(db)
   const last = BigInt(rows.at(-1)?.position ?? position)
-  const finished = rows.length < size && rows.length === (rows[0]?.taken ?? 0)
-  return {
-    ...split(rows),
-    target,
-    after: finished ? { done: target, target: null, position: last } : { done, target, position: last },
-    more: true,
-    troubled: rows[0]?.troubled ?? false,
+  let after: Cursor = { done, target, position: last }
+  if (rows.length < size && rows.length === (rows[0]?.taken ?? 0)) {
+    const examined = await examinedTo({ db, schema }, position)
+    after = examined === null ? { done: target, target: null, position: last } : { done, target, position: examined }
   }
+  return { ...split(rows), target, after, more: true, troubled: rows[0]?.troubled ?? false }
 }
+
+/** How far a page without enough events has looked; null when that was the end of the log. */
+async function examinedTo({ db, schema }: Pick<Database, 'db' | 'schema'>, position: bigint): Promise<bigint | null> {
+  const { rows } = await sql<{ position: string }>`
+    select e.position::text as position from ${schema}.events as e
+    where e.position > ${position}::bigint order by e.position offset ${maxExamined - 1} limit 1`.execute(db)
+  const last = rows[0]
+  return last === undefined ? null : BigInt(last.position)
+}
+
+type FreshRow = ReadRow & { readonly snapshot: string; readonly examined: number }
 
 type ReadRow = Row & {
   readonly troubled: boolean
@@ -167,17 +211,14 @@ async function windowStart({ db, schema }: Database, lane: Lane, floor: bigint):
 
 function ofLane(lane: Lane): RawBuilder<unknown> {
   const { first, last } = lane.buckets
-  const { typeFilter } = lane.route
-  return typeFilter === null
-    ? sql`e.bucket between ${first} and ${last} and e.position > ${lane.anchor}::bigint`
-    : sql`e.bucket between ${first} and ${last} and e.position > ${lane.anchor}::bigint and e.type ~ ${typeFilter}`
+  return sql`e.bucket between ${first} and ${last} and e.position > ${lane.anchor}::bigint`
 }
 
 function split(rows: readonly Row[]): Pick<Page, 'events' | 'scheduled'> {
   const events: Carried[] = []
   const scheduled: { carried: Carried; inMs: number }[] = []
   for (const row of rows) {
-    const carried = carriedOf(row, { attempts: 0, forgiven: 0, row: null, dueSinceMs: row.created_at_ms })
+    const carried = carriedOf(row, { attempts: 0, forgiven: 0, row: null, dueForMs: row.due_for_ms, triedForMs: 0 })
     if (row.scheduled_in_ms !== null && row.scheduled_in_ms > 0) scheduled.push({ carried, inMs: row.scheduled_in_ms })
     else events.push(carried)
   }
@@ -187,7 +228,7 @@ function split(rows: readonly Row[]): Pick<Page, 'events' | 'scheduled'> {
 /** An event in hand, from the columns of {@link eventColumns}. */
 export function carriedOf(
   row: Omit<Row, 'scheduled_in_ms'>,
-  rest: Pick<Carried, 'attempts' | 'forgiven' | 'row' | 'dueSinceMs'>,
+  rest: Pick<Carried, 'attempts' | 'forgiven' | 'row' | 'dueForMs' | 'triedForMs'>,
 ): Carried {
   return {
     event: {
@@ -206,10 +247,11 @@ export function carriedOf(
     },
     position: BigInt(row.position),
     slot: row.slot,
-    createdAtMs: row.created_at_ms,
     attempts: rest.attempts,
     forgiven: rest.forgiven,
-    dueSinceMs: rest.dueSinceMs,
+    dueForMs: rest.dueForMs,
+    triedForMs: rest.triedForMs,
+    readAt: performance.now(),
     row: rest.row,
   }
 }

@@ -1,6 +1,7 @@
-import { CompiledQuery, Kysely, PostgresDialect, sql, type PostgresPool, type PostgresPoolClient, type RawBuilder } from 'kysely'
+import { Kysely, PostgresDialect, sql, type PostgresPool, type PostgresPoolClient, type RawBuilder } from 'kysely'
 import pg from 'pg'
 import type { Tables } from './tables.ts'
+import { within } from './wait.ts'
 
 /** The database as the relay sees it, and the name of the schema for statements written as SQL. */
 export interface Database {
@@ -8,6 +9,12 @@ export interface Database {
   /** The schema, to be put before a table or function: sql`select … from ${schema}.events`. */
   readonly schema: RawBuilder<unknown>
   readonly schemaName: string
+  /**
+   * Grows whenever the server may have been restarted or replaced. After a crash, or behind a promoted standby,
+   * transaction ids that were never flushed are given out again: a snapshot that was read before and stored nowhere
+   * may then hide new events. Whatever is remembered of one life must not be used in another.
+   */
+  readonly life: () => number
   close(): Promise<void>
 }
 
@@ -26,31 +33,66 @@ export function connectionConfig(connectionString: string, name: string): pg.Cli
   }
 }
 
-export function openDatabase(connectionString: string, schemaName: string, name: string, connections: number): Database {
-  const pool = new pg.Pool({ ...connectionConfig(connectionString, name), max: connections, idleTimeoutMillis: 60_000 })
-  // An idle connection that breaks needs no answer: the next statement opens another.
-  pool.on('error', () => undefined)
-  const db = new Kysely<Tables>({
-    dialect: new PostgresDialect({ pool: prepared(pool), onCreateConnection: (connection) => prepareSession(connection) }),
+/**
+ * @param connections size of the pool
+ * @param queryTimeoutMs when a statement without an answer is given up, because its connection must be dead
+ */
+export function openDatabase(
+  connectionString: string,
+  schemaName: string,
+  name: string,
+  connections: number,
+  queryTimeoutMs: number = statementTimeoutMs + 5_000,
+): Database {
+  const pool = new pg.Pool({
+    ...connectionConfig(connectionString, name),
+    query_timeout: queryTimeoutMs,
+    max: connections,
+    idleTimeoutMillis: 60_000,
   })
-  return { db: db.withSchema(schemaName), schema: sql.raw(schemaName), schemaName, close: () => db.destroy() }
+  const server = new ServerLife()
+  // A connection that breaks needs no answer: its statement fails, the next one opens another. Unheard it would end the process.
+  pool.on('error', () => server.doubt())
+  pool.on('connect', (client) => client.on('error', () => server.doubt()))
+  const db = new Kysely<Tables>({
+    dialect: new PostgresDialect({ pool: prepared(pool, server) }),
+  })
+  return {
+    db: db.withSchema(schemaName),
+    schema: sql.raw(schemaName),
+    schemaName,
+    life: () => server.life,
+    // Half-open connections may never say goodbye.
+    close: () => within(5_000, db.destroy()),
+  }
+}
+
+/** Notices that the server may be another than before: by a connection that broke, or by its own start time. */
+class ServerLife {
+  life = 0
+  #startedAt: string | undefined
+
+  doubt(): void {
+    this.life++
+  }
+
+  met(startedAt: string | undefined): void {
+    if (this.#startedAt !== undefined && this.#startedAt !== startedAt) this.life++
+    this.#startedAt = startedAt
+  }
 }
 
 /**
  * The plans of a relay must not depend on statistics of tables that are empty and huge by turns:
  * every statement has one right index, and takes it.
  */
-async function prepareSession(connection: { executeQuery(query: CompiledQuery): Promise<unknown> }): Promise<void> {
-  await connection.executeQuery(
-    CompiledQuery.raw(
-      `set statement_timeout = ${statementTimeoutMs}; set plan_cache_mode = force_generic_plan;` +
-        'set enable_seqscan = off; set enable_bitmapscan = off; set jit = off; set client_min_messages = warning',
-    ),
-  )
-}
+const sessionSettings =
+  `set statement_timeout = ${statementTimeoutMs}; set plan_cache_mode = force_generic_plan;` +
+  'set enable_seqscan = off; set enable_bitmapscan = off; set jit = off; set client_min_messages = warning;' +
+  "set default_transaction_isolation = 'read committed'"
 
-/** Gives each distinct statement a name, so that PostgreSQL parses and plans it once in a session. */
-function prepared(pool: pg.Pool): PostgresPool {
+/** Prepares each new session, and gives each distinct statement a name, so that PostgreSQL parses and plans it once in a session. */
+function prepared(pool: pg.Pool, server: ServerLife): PostgresPool {
   const clients = new WeakMap<pg.PoolClient, PostgresPoolClient>()
   const names = new Map<string, string>()
   const nameOf = (text: string): string => {
@@ -67,11 +109,33 @@ function prepared(pool: pg.Pool): PostgresPool {
       const client = await pool.connect()
       const known = clients.get(client)
       if (known !== undefined) return known
+      try {
+        await client.query(sessionSettings)
+        const { rows } = await client.query<{ started: string }>('select pg_postmaster_start_time()::text as started')
+        server.met(rows[0]?.started)
+      } catch (error) {
+        // Given back, or its place in the pool would be gone for ever.
+        client.release(true)
+        throw error
+      }
+      let broken = false
       const wrapped = {
-        // Parameterless statements may hold several commands, which cannot be prepared.
-        query: (text: string, values: readonly unknown[]) =>
-          values.length === 0 ? client.query(text) : client.query({ name: nameOf(text), text, values: [...values] }),
-        release: (broken?: boolean) => client.release(broken),
+        async query(text: string, values: readonly unknown[]) {
+          try {
+            // Parameterless statements may hold several commands, which cannot be prepared.
+            return await (values.length === 0
+              ? client.query(text)
+              : client.query({ name: nameOf(text), text, values: [...values] }))
+          } catch (error) {
+            // Not an answer of the server: nobody knows what this connection still waits for.
+            if (!(error instanceof pg.DatabaseError)) {
+              broken = true
+              server.doubt()
+            }
+            throw error
+          }
+        },
+        release: (discard?: boolean) => client.release(broken || discard),
       } as unknown as PostgresPoolClient
       clients.set(client, wrapped)
       return wrapped

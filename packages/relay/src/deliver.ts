@@ -1,6 +1,7 @@
 import { publish } from './channels.ts'
 import { judge } from './judge.ts'
 import type { Carried, Lane, Result } from './lane.ts'
+import { outcomeOf, threw } from './outcome.ts'
 import type { Outcome } from './sink.ts'
 import { Queue } from './slots.ts'
 import { Bell } from './wait.ts'
@@ -46,13 +47,7 @@ function chainsOf(events: readonly Carried[], ordered: boolean): Carried[][] {
  * and an attempt that is older than `slowMs` is parked when there is nothing left to do but to wait for it,
  * so that one slow event holds up neither its lane nor its cursor.
  */
-export async function deliver(
-  lane: Lane,
-  relay: string,
-  events: readonly Carried[],
-  pace: Pace,
-  hard: AbortSignal,
-): Promise<Carriage> {
+export async function deliver(lane: Lane, relay: string, events: readonly Carried[], pace: Pace): Promise<Carriage> {
   const { route } = lane
   const queue = new Queue()
   const finished: Result[] = []
@@ -77,7 +72,7 @@ export async function deliver(
         }
       }
       inFlight.set(carried, { rest, startedAt: performance.now() })
-      const result = await attempt(lane, relay, carried, hard)
+      const result = await attempt(lane, relay, carried)
       inFlight.delete(carried)
       route.slots.give()
       if (settled) {
@@ -102,7 +97,7 @@ export async function deliver(
   const chains = chainsOf(events, route.ordering === 'key')
   let open = chains.length
   for (const chain of chains) {
-    void carryChain(chain).then(() => {
+    void carryChain(chain).finally(() => {
       if (--open === 0) allDone.ring()
     })
   }
@@ -117,18 +112,16 @@ export async function deliver(
       if (now >= until) queue.close()
       const slowAt = Math.max(0, ...[...inFlight.values()].map(({ startedAt }) => startedAt)) + pace.slowMs
       if (waiting === 0 && inFlight.size > 0 && slowAt <= now) break
-      await allDone.wait(
-        Math.max(1, Math.min(queue.closed ? Infinity : until - now, slowAt <= now ? pace.slowMs : slowAt - now)),
-        hard,
-      )
-      if (hard.aborted) await allDone.wait(pace.slowMs, new AbortController().signal)
+      const toStop = queue.closed ? Infinity : until - now
+      const toPark = waiting === 0 ? slowAt - now : Infinity
+      await allDone.wait(Math.max(1, Math.min(toStop, toPark)))
     }
   } finally {
     lane.released.removeEventListener('abort', stop)
     settled = true
   }
   for (const [carried, { rest }] of inFlight) {
-    lane.parked.add(carried.position)
+    lane.parked.set(carried.position, carried.event.key)
     blocked.push(...rest)
   }
   return { finished, parked: [...inFlight.keys()], blocked, unstarted }
@@ -140,24 +133,26 @@ function isInTheWay({ verdict }: Result, lane: Lane): boolean {
 }
 
 /** One attempt, judged and told; null when it was interrupted, and so does not count. */
-async function attempt(lane: Lane, relay: string, carried: Carried, hard: AbortSignal): Promise<Result | null> {
+async function attempt(lane: Lane, relay: string, carried: Carried): Promise<Result | null> {
   const { route } = lane
   const number = carried.attempts + 1
-  if (hard.aborted || !lane.held) return null
+  if (lane.ended.aborted || !lane.held) return null
   publish('postrider:attempting', { sink: route.name, eventId: carried.event.id, attempt: number })
   const startedAtMs = Date.now()
   const startedAt = performance.now()
+  const heldMs = startedAt - carried.readAt
+  const triedForMs = carried.triedForMs === 0 ? 0 : carried.triedForMs + heldMs
   let outcome: Outcome
   try {
-    outcome = await route.sink.deliver({ event: carried.event, number }, hard)
+    outcome = outcomeOf(await route.sink.deliver({ event: carried.event, number }, lane.ended))
   } catch (error) {
-    outcome = { kind: 'retry', error: { code: 'sink_threw', message: error instanceof Error ? error.message : String(error) } }
+    outcome = threw(error)
   }
   const durationMs = performance.now() - startedAt
   // Aborted by us: whatever the sink made of that says nothing about the destination.
-  if (hard.aborted && outcome.kind !== 'delivered') return null
+  if (lane.ended.aborted && outcome.kind !== 'delivered') return null
 
-  const verdict = judge(outcome, number - carried.forgiven, startedAtMs - carried.createdAtMs, route.retry, Math.random())
+  const verdict = judge(outcome, number - carried.forgiven, triedForMs, route.retry, Math.random())
   if (outcome.kind === 'throttled') route.slots.quiet(outcome.afterMs)
   if (outcome.kind === 'reject' && outcome.quietMs !== undefined) route.slots.quiet(outcome.quietMs)
   publish('postrider:attempt', {
@@ -175,7 +170,7 @@ async function attempt(lane: Lane, relay: string, carried: Carried, hard: AbortS
     error: 'error' in outcome ? outcome.error.message : null,
     status: outcome.status ?? null,
     durationMs,
-    queueMs: startedAtMs - carried.dueSinceMs,
+    queueMs: carried.dueForMs + heldMs,
     nextAttemptInMs: verdict.kind === 'retry' ? verdict.delayMs : null,
   })
   return { carried, outcome, verdict, startedAtMs, durationMs }

@@ -13,7 +13,7 @@ export type Verdict =
 /**
  * Outcome + attempt + policy → verdict. Pure: no I/O, no clock, no chance.
  * @param attempt number of this attempt since the last time an operator sent the event again, from 1
- * @param ageMs age of the event
+ * @param ageMs time since the first attempt (or the first since an operator sent it again)
  * @param chance a number from 0 to 1 for the jitter
  */
 export function judge(outcome: Outcome, attempt: number, ageMs: number, policy: RetryPolicy, chance: number): Verdict {

@@ -25,9 +25,12 @@ export interface Carried {
   readonly attempts: number
   /** Of these, written off by an operator. */
   readonly forgiven: number
-  /** When it was inserted, and since when it has been due: milliseconds since the epoch, by the clock of the database. */
-  readonly createdAtMs: number
-  readonly dueSinceMs: number
+  /** For how long it had been due when it was read, in milliseconds by the clock of the database. */
+  readonly dueForMs: number
+  /** For how long it has been tried when it was read, in milliseconds by the clock of the database; 0 before its first attempt. */
+  readonly triedForMs: number
+  /** When it was read, by `performance.now()`. */
+  readonly readAt: number
   /** State of its row in deliveries, or null when it has none. */
   row: DeliveryState | null
 }
@@ -58,20 +61,26 @@ export class Lane {
   cursor: Cursor
   /** Finished beyond the cursor: an earlier event of the page had to be left for later. */
   readonly ahead: Set<bigint> = new Set()
-  /** In flight beyond their page; their rows are in deliveries. */
-  readonly parked: Set<bigint> = new Set()
+  /** In flight beyond their page, with their keys; their rows are in deliveries. */
+  readonly parked: Map<bigint, string | null> = new Map()
   /** Attempts that ended after their page was settled. */
   late: Result[] = []
   /** Rung when there may be something to read or to settle. */
   readonly bell: Bell = new Bell()
   /** When trouble is due next, by `performance.now()`; 0 is "look now". */
   dueAt = 0
+  /** Grows when somebody says that trouble may be due, also while it is being read. */
+  dueSaid = 0
+  /** The life of the database in which `cursor` was read. */
+  life = -1
   /** The lease, by `performance.now()`: counted from before it was asked for, so that it ends here before it ends in the database. */
   leasedUntil: number
   /** When the cursor was last written, by `performance.now()`. */
   storedAt: number = performance.now()
   /** Aborts when the lane is lost or given back. */
   readonly #release = new AbortController()
+  /** Aborts when attempts in flight are to end: the lane is lost, or the relay stops hard. */
+  readonly #end = new AbortController()
   lost = false
   /** It has been given back, or is about to be. */
   returned = false
@@ -109,6 +118,16 @@ export class Lane {
     return this.#release.signal
   }
 
+  /** Aborts when attempts in flight are to end. */
+  get ended(): AbortSignal {
+    return this.#end.signal
+  }
+
+  /** Ends attempts in flight; they do not count. */
+  end(): void {
+    this.#end.abort()
+  }
+
   /** Asks the lane to finish what it has in hand and to stop. */
   release(): void {
     this.#release.abort()
@@ -119,6 +138,14 @@ export class Lane {
   lose(): void {
     this.lost = true
     this.release()
+    this.end()
+  }
+
+  /** Trouble may be due now. */
+  lookAtTrouble(): void {
+    this.dueSaid++
+    this.dueAt = 0
+    this.bell.ring()
   }
 
   /** Looks at trouble again in so many milliseconds, if not sooner. */

@@ -3,7 +3,7 @@ import { publish } from './channels.ts'
 import type { Lane, Route } from './lane.ts'
 import { beat, claimLanes, releaseLane, renewLeases, shareOf, type Beat } from './leases.ts'
 import { version } from './version.ts'
-import { Bell, waitFor } from './wait.ts'
+import { Bell, waitFor, within } from './wait.ts'
 
 interface Carrying {
   readonly lane: Lane
@@ -14,13 +14,15 @@ interface Carrying {
 export class Lanes {
   readonly #road: Omit<Road, 'lose'>
   readonly #routes: readonly Route[]
+  readonly #onClaimed: () => void
   readonly #held = new Map<string, Carrying>()
   /** Rung when leases should be looked at before their time. */
   readonly bell: Bell = new Bell()
 
-  constructor(road: Omit<Road, 'lose'>, routes: readonly Route[]) {
+  constructor(road: Omit<Road, 'lose'>, routes: readonly Route[], onClaimed: () => void) {
     this.#road = road
     this.#routes = routes
+    this.#onClaimed = onClaimed
   }
 
   get held(): readonly Lane[] {
@@ -29,32 +31,46 @@ export class Lanes {
 
   /** Beats until the signal aborts: five times in a lease, and at the moment when a lease of another relay ends. */
   async keep(signal: AbortSignal): Promise<void> {
+    const { untilDone } = this.#road
     while (!signal.aborted) {
       this.bell.hush()
-      const sleepMs = await this.#road.untilDone(signal, () => this.#beat())
+      const sleepMs = await untilDone(signal, () => this.#beat(signal))
       await this.bell.wait(sleepMs ?? 0, signal)
     }
   }
 
-  /** Lets every lane finish what it has in hand, and gives it back; keeps the leases until then. */
-  async drain(): Promise<void> {
-    const { database, relay, settings, giveUp, untilDone } = this.#road
+  /** Lets every lane finish what it has in hand, and give itself back. */
+  release(): void {
+    for (const lane of this.held) lane.release()
+  }
+
+  /** Ends the attempts in flight. */
+  end(): void {
+    for (const lane of this.held) {
+      lane.release()
+      lane.end()
+    }
+  }
+
+  /** Waits until all lanes are given back, and keeps their leases until then. */
+  async drained(): Promise<void> {
+    const { leaseDatabase, relay, settings, giveUp, untilDone } = this.#road
     const all = [...this.#held.values()]
-    for (const { lane } of all) lane.release()
     const ended = new AbortController()
+    const stopRenewing = (): void => ended.abort()
+    giveUp.addEventListener('abort', stopRenewing)
     const renewing = (async () => {
       while (!ended.signal.aborted) {
-        await waitFor(null, settings.leaseMs / 5, ended.signal)
+        await waitFor(settings.leaseMs / 5, ended.signal)
         const asked = performance.now()
-        const mine = await untilDone(AbortSignal.any([ended.signal, giveUp]), () =>
-          renewLeases(database, relay, settings.leaseMs),
-        )
+        const mine = await untilDone(ended.signal, () => renewLeases(leaseDatabase, relay, settings.leaseMs))
         if (mine !== undefined) this.#renewed(mine, asked)
       }
     })()
     await Promise.all(all.map((carrying) => carrying.ended))
-    ended.abort()
-    await renewing
+    stopRenewing()
+    giveUp.removeEventListener('abort', stopRenewing)
+    await within(1_000, renewing)
   }
 
   /** There are events in these buckets (null: in any). Answers whether lanes of other relays should know too. */
@@ -73,30 +89,31 @@ export class Lanes {
   lookAtTrouble(due: readonly { readonly sink: string; readonly lane: number }[] | null): void {
     const names = due === null ? null : new Set(due.map(({ sink, lane }) => nameOf(sink, lane)))
     for (const [name, { lane }] of this.#held) {
-      if (names !== null && !names.has(name)) continue
-      lane.dueAt = 0
-      lane.bell.ring()
+      if (names === null || names.has(name)) lane.lookAtTrouble()
     }
   }
 
-  async #beat(): Promise<number> {
-    const { database, relay, settings } = this.#road
-    const { leaseMs } = settings
+  async #beat(signal: AbortSignal): Promise<number> {
+    const { leaseDatabase, relay, settings } = this.#road
+    const { leaseMs, name } = settings
     const asked = performance.now()
-    const now = await beat(database, relay, settings.name, version, leaseMs)
+    const self = { id: relay, name, version, sinks: this.#routes.map((route) => route.name) }
+    const now = await beat(leaseDatabase, self, leaseMs)
     this.#renewed(now.mine, asked)
     for (const { sink, lane } of now.mine) {
       // Ours by name, but nobody here carries it any more.
-      if (!this.#held.has(nameOf(sink, lane))) await releaseLane(database, relay, sink, lane)
+      if (!this.#held.has(nameOf(sink, lane))) await releaseLane(leaseDatabase, relay, sink, lane)
     }
     this.lookAtTrouble(now.due)
-    for (const [index, route] of this.#routes.entries()) {
-      const share = shareOf(route.laneCount, now.relays, now.rank, index)
+    for (const route of this.#routes) {
+      const share = shareOf(route.name, route.laneCount, now.relays, relay)
       const held = this.held.filter((lane) => lane.route === route)
       for (const lane of held.slice(share)) lane.release()
-      if (held.length < share) {
-        for (const lane of await claimLanes(database, relay, route, share - held.length, leaseMs)) this.#begin(lane)
-      }
+      if (held.length >= share || signal.aborted) continue
+      const numbers = held.map(({ number }) => number)
+      const claimed = await claimLanes(leaseDatabase, relay, route, share - held.length, numbers, leaseMs)
+      for (const lane of claimed) this.#begin(lane, signal)
+      if (claimed.length > 0) this.#onClaimed()
     }
     return Math.min(leaseMs / 5, (now.nextExpiryMs ?? Infinity) + 10)
   }
@@ -110,7 +127,7 @@ export class Lanes {
     }
   }
 
-  #begin(lane: Lane): void {
+  #begin(lane: Lane, signal: AbortSignal): void {
     const name = nameOf(lane.sink, lane.number)
     const ended = carry(lane, { ...this.#road, lose: (lost) => this.#lose(lost) })
       .catch((error: unknown) => {
@@ -118,8 +135,12 @@ export class Lanes {
         publish('postrider:fault', { error })
         this.#lose(lane)
       })
-      .finally(() => this.#held.delete(name))
+      .finally(() => {
+        if (this.#held.get(name)?.lane === lane) this.#held.delete(name)
+      })
     this.#held.set(name, { lane, ended })
+    // Claimed by a beat that was under way when the relay was told to stop.
+    if (signal.aborted) lane.release()
   }
 
   #lose(lane: Lane): void {

@@ -3,83 +3,95 @@ import { publish } from './channels.ts'
 import type { Database } from './database.ts'
 import { Lane, type Route } from './lane.ts'
 
+/** A lane of a sink, by name. */
+interface LaneName {
+  readonly sink: string
+  readonly lane: number
+}
+
 /** What a heartbeat tells about the others. */
 export interface Beat {
   /** Lanes that are still ours. */
-  readonly mine: readonly { readonly sink: string; readonly lane: number }[]
-  /** Relays alive, in a fixed order, and our place among them. */
-  readonly relays: number
-  readonly rank: number
+  readonly mine: readonly LaneName[]
+  /** Trouble is due in these lanes of ours. */
+  readonly due: readonly LaneName[]
+  /** Relays alive, ourselves among them, in a fixed order, with the sinks that each has. */
+  readonly relays: readonly { readonly id: string; readonly sinks: readonly string[] }[]
   /** When the next lease of another relay ends, in ms; null when nobody else holds one. */
   readonly nextExpiryMs: number | null
-  /** Trouble is due in these lanes of ours. */
-  readonly due: readonly { readonly sink: string; readonly lane: number }[]
+}
+
+/** Who says that it lives. */
+export interface Self {
+  readonly id: string
+  readonly name: string
+  readonly version: string
+  readonly sinks: readonly string[]
 }
 
 /** One round trip: says that this relay lives, renews the leases of its lanes, and looks at the others. */
-export async function beat(
-  { db, schema }: Database,
-  relay: string,
-  name: string,
-  version: string,
-  leaseMs: number,
-): Promise<Beat> {
+export async function beat({ db, schema }: Database, self: Self, leaseMs: number): Promise<Beat> {
   const { rows } = await sql<{
     mine: Beat['mine'] | null
     due: Beat['due'] | null
-    relays: string[]
+    others: Beat['relays'] | null
     next_expiry_ms: number | null
   }>`
     with alive as (
-      insert into ${schema}.relays as r (id, name, version) values (${relay}, ${name}, ${version})
+      insert into ${schema}.relays as r (id, name, version, sinks)
+      values (${self.id}, ${self.name}, ${self.version}, ${self.sinks}::text[])
       on conflict (id) do update set seen_at = clock_timestamp()
-      returning id
     ), renewed as (
       update ${schema}.lanes set leased_until = clock_timestamp() + ${leaseMs} * interval '1 millisecond'
-      where relay = ${relay}
+      where relay = ${self.id}
       returning sink, lane
     )
     select
       (select json_agg(json_build_object('sink', sink, 'lane', lane)) from renewed) as mine,
       (
         select json_agg(json_build_object('sink', l.sink, 'lane', l.lane)) from ${schema}.lanes as l
-        where l.relay = ${relay} and exists (
+        where l.relay = ${self.id} and exists (
           select from ${schema}.deliveries as d
           where d.sink = l.sink and d.lane = l.lane and d.state in ('scheduled', 'retrying') and d.available_at <= clock_timestamp())
       ) as due,
-      array(
-        select id::text from alive
-        union
-        select r.id::text from ${schema}.relays as r where r.seen_at > clock_timestamp() - ${leaseMs} * interval '1 millisecond'
-        order by 1
-      ) as relays,
+      (
+        select json_agg(json_build_object('id', r.id, 'sinks', r.sinks)) from ${schema}.relays as r
+        where r.id <> ${self.id} and r.seen_at > clock_timestamp() - ${leaseMs} * interval '1 millisecond'
+      ) as others,
       (select extract(epoch from min(leased_until) - clock_timestamp())::float8 * 1000 from ${schema}.lanes
-        where relay <> ${relay} and leased_until > clock_timestamp()) as next_expiry_ms`.execute(db)
+        where relay <> ${self.id} and leased_until > clock_timestamp()) as next_expiry_ms`.execute(db)
   const row = rows[0]
   return {
     mine: row?.mine ?? [],
     due: row?.due ?? [],
-    relays: row?.relays.length ?? 1,
-    rank: row?.relays.indexOf(relay) ?? 0,
+    relays: [...(row?.others ?? []), self].sort((a, b) => (a.id < b.id ? -1 : 1)),
     nextExpiryMs: row?.next_expiry_ms ?? null,
   }
 }
 
-/** How many lanes of a sink are ours by right: an even share, the remainder dealt out so that no relay gets it of every sink. */
-export function shareOf(lanes: number, relays: number, rank: number, sinkIndex: number): number {
-  const remainder = lanes % relays
-  return Math.floor(lanes / relays) + ((rank + sinkIndex) % relays < remainder ? 1 : 0)
+/**
+ * How many lanes of a sink are a relay's by right: an even share among the relays that have the sink.
+ * The remainder goes to those from a place on that the name of the sink gives, so that no relay gets it of every sink.
+ */
+export function shareOf(sink: string, lanes: number, relays: Beat['relays'], self: string): number {
+  const having = relays.filter(({ sinks }) => sinks.includes(sink))
+  const rank = having.findIndex(({ id }) => id === self)
+  if (rank === -1) return 0
+  const from = [...sink].reduce((sum, letter) => sum + (letter.codePointAt(0) ?? 0), 0)
+  const gets = (rank + from) % having.length < lanes % having.length
+  return Math.floor(lanes / having.length) + (gets ? 1 : 0)
 }
 
 /**
  * Claims up to `count` free lanes of a sink. Each claim takes the next fence, so that whoever had the lane before
- * can write nothing more. Another relay's claims are skipped, never waited for.
+ * can write nothing more. Another relay's claims are skipped, never waited for; so are the lanes `except`.
  */
 export async function claimLanes(
   { db, schema }: Database,
   relay: string,
   route: Route,
   count: number,
+  except: readonly number[],
   leaseMs: number,
 ): Promise<Lane[]> {
   const asked = performance.now()
@@ -94,7 +106,7 @@ export async function claimLanes(
   }>`
     with free as (
       select sink, lane from ${schema}.lanes
-      where sink = ${route.name} and leased_until < clock_timestamp()
+      where sink = ${route.name} and leased_until < clock_timestamp() and lane <> all(${except}::smallint[])
       order by leased_until, lane limit ${count}
       for update skip locked
     ), claimed as (

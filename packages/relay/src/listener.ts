@@ -1,6 +1,6 @@
 import type { ClientConfig } from 'pg'
 import pgListen from 'pg-listen'
-import { waitFor } from './wait.ts'
+import { within } from './wait.ts'
 
 /** A session that hears the notifications of one channel, until it breaks. */
 export interface Listener extends AsyncDisposable {
@@ -33,11 +33,7 @@ export async function openListener(
   const close = async (): Promise<void> => {
     broken = true
     // A half-open socket may never say goodbye.
-    await waitFor(
-      subscriber.close().catch(() => undefined),
-      1_000,
-      new AbortController().signal,
-    )
+    await within(1_000, subscriber.close())
   }
   try {
     await subscriber.connect()

@@ -7,7 +7,7 @@ export interface RetryPolicy {
   readonly delaysMs: readonly number[]
   /** Share of the delay that is added at random, 0 to 1. Only added, so that a floor asked for by a destination holds. */
   readonly jitter: number
-  /** An event older than this is dead at its next failure, whatever its attempts. */
+  /** An event that has been tried for longer than this is dead at its next failure, whatever its attempts. */
   readonly maxAgeMs: number
 }
 

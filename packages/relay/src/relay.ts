@@ -7,6 +7,7 @@ import { signOff } from './leases.ts'
 import { settingsOf, type RelayOptions, type Settings } from './options.ts'
 import { meaningOf, untilDone } from './retry.ts'
 import { checkDatabase, openRoute } from './start.ts'
+import { Bell, within } from './wait.ts'
 import { Wake } from './wake.ts'
 
 /** How a relay is, without asking anything. */
@@ -45,14 +46,19 @@ export function createRelay(options: RelayOptions): Relay {
   return new RunningRelay(settingsOf(options))
 }
 
+/** After a hard stop, results are settled for this long. */
+const giveUpMs = 5_000
+
 class RunningRelay implements Relay {
   readonly id: string = randomUUID()
   readonly #settings: Settings
   readonly #database: Database
+  readonly #leaseDatabase: Database
   readonly #routes: Route[] = []
   readonly #lanes: Lanes
   readonly #wake: Wake
-  readonly #hard = new AbortController()
+  #hard = false
+  #drainTimer: NodeJS.Timeout | undefined
   readonly #giveUp = new AbortController()
   #stopping = false
   #lastTickAt = new Date()
@@ -61,17 +67,21 @@ class RunningRelay implements Relay {
 
   constructor(settings: Settings) {
     this.#settings = settings
-    this.#database = openDatabase(settings.connectionString, settings.schema, settings.name, settings.connections)
+    const { connectionString, schema, name, connections, leaseMs } = settings
+    this.#database = openDatabase(connectionString, schema, name, connections)
+    // A beat that takes half a lease has failed: there must be time for another.
+    this.#leaseDatabase = openDatabase(connectionString, schema, `${name} leases`, 2, Math.max(1_000, leaseMs / 2))
     const lanes = new Lanes(
       {
         relay: this.id,
         settings,
         database: this.#database,
-        hard: this.#hard.signal,
+        leaseDatabase: this.#leaseDatabase,
         giveUp: this.#giveUp.signal,
         untilDone: (signal, work) => this.#untilDone(signal, work),
       },
       this.#routes,
+      () => this.#wake.ring(),
     )
     this.#lanes = lanes
     this.#wake = new Wake(settings, this.id, {
@@ -82,21 +92,37 @@ class RunningRelay implements Relay {
   }
 
   async run(signal: AbortSignal, hard?: AbortSignal): Promise<void> {
-    const stopHard = (): void => this.#stopHard()
-    hard?.addEventListener('abort', stopHard)
-    const stop = AbortSignal.any([signal, this.#hard.signal])
-    try {
-      await this.#open(stop)
-      publish('postrider:relay', { relay: this.id, state: 'started' })
-      const watching = this.#wake.run(stop)
-      await this.#lanes.keep(stop)
-      await this.#drain()
-      await watching
-    } finally {
-      hard?.removeEventListener('abort', stopHard)
+    const stop = new AbortController()
+    const stopSoft = (): void => {
+      stop.abort()
+      this.#stop()
+    }
+    const stopHard = (): void => {
+      stopSoft()
       this.#stopHard()
-      for (const { sink } of this.#settings.sinks) await sink[Symbol.asyncDispose]()
-      await this.#database.close()
+    }
+    signal.addEventListener('abort', stopSoft)
+    hard?.addEventListener('abort', stopHard)
+    if (signal.aborted) stopSoft()
+    if (hard?.aborted === true) stopHard()
+    try {
+      await this.#open(stop.signal)
+      publish('postrider:relay', { relay: this.id, state: 'started' })
+      const watching = this.#wake.run(stop.signal)
+      const keeping = this.#lanes.keep(stop.signal)
+      await Promise.race([keeping, aborted(stop.signal)])
+      // First, so that the others count our lanes as theirs, and take each as soon as it is free.
+      await within(2_000, signOff(this.#leaseDatabase, this.id))
+      await within(2_000, keeping)
+      await Promise.race([this.#lanes.drained(), aborted(this.#giveUp.signal)])
+      await within(2_000, watching)
+    } finally {
+      signal.removeEventListener('abort', stopSoft)
+      hard?.removeEventListener('abort', stopHard)
+      stopHard()
+      clearTimeout(this.#drainTimer)
+      await Promise.allSettled(this.#settings.sinks.map(async ({ sink }) => await sink[Symbol.asyncDispose]()))
+      await Promise.all([this.#database.close(), this.#leaseDatabase.close()])
       publish('postrider:relay', { relay: this.id, state: 'stopped' })
     }
   }
@@ -124,24 +150,21 @@ class RunningRelay implements Relay {
     }
   }
 
-  async #drain(): Promise<void> {
+  /** Nothing new is begun; what is in flight has `drainMs` to end. */
+  #stop(): void {
+    if (this.#stopping) return
     this.#stopping = true
     publish('postrider:relay', { relay: this.id, state: 'stopping' })
-    const timer = setTimeout(() => this.#stopHard(), this.#settings.drainMs)
-    try {
-      // First, so that the others count our lanes as theirs, and take each as soon as it is free.
-      await this.#untilDone(AbortSignal.timeout(2_000), () => signOff(this.#database, this.id))
-      await this.#lanes.drain()
-    } finally {
-      clearTimeout(timer)
-    }
+    this.#lanes.release()
+    this.#drainTimer = setTimeout(() => this.#stopHard(), this.#settings.drainMs)
   }
 
   /** Ends attempts in flight; what has ended by then may still be settled for a while. */
   #stopHard(): void {
-    if (this.#hard.signal.aborted) return
-    this.#hard.abort()
-    setTimeout(() => this.#giveUp.abort(), 5_000).unref()
+    if (this.#hard) return
+    this.#hard = true
+    this.#lanes.end()
+    setTimeout(() => this.#giveUp.abort(), giveUpMs).unref()
   }
 
   /** Does something with the database, as long as it takes, and remembers how the database is. */
@@ -166,4 +189,8 @@ class RunningRelay implements Relay {
       },
     )
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Bell().wait(Infinity, signal)
 }

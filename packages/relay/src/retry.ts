@@ -17,7 +17,7 @@ export async function untilDone<T>(
     } catch (error) {
       if (error instanceof PostriderError && error.code !== 'database_unavailable') throw error
       onFailure(error)
-      await waitFor(null, delay * (0.75 + Math.random() / 2), signal)
+      await waitFor(delay * (0.75 + Math.random() / 2), signal)
     }
   }
   return undefined
@@ -31,7 +31,9 @@ export async function untilDone<T>(
 export function meaningOf(error: unknown): 'away' | 'race' | 'fault' {
   if (error instanceof PostriderError) return 'away'
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  if (!/^[0-9A-Z]{5}$/.test(code)) return error instanceof TypeError || error instanceof RangeError ? 'fault' : 'away'
-  if (/^(40|55)/.test(code)) return 'race'
+  // Every SQLSTATE has a digit; EPIPE has none.
+  if (!/^(?=.*\d)[0-9A-Z]{5}$/.test(code)) return error instanceof TypeError || error instanceof RangeError ? 'fault' : 'away'
+  // 23505: the next fence of a lane was taken by its former owner, just now.
+  if (/^(40|55)|^23505$/.test(code)) return 'race'
   return /^(08|53|57|58)|^25006$/.test(code) ? 'away' : 'fault'
 }

@@ -1,10 +1,10 @@
 import { PostriderError } from '@postrider/schema'
 import { sql, type Kysely, type RawBuilder } from 'kysely'
 import { publish } from './channels.ts'
+import type { Cursor } from './cursor.ts'
 import type { Database } from './database.ts'
 import type { Lane, Result } from './lane.ts'
 import type { Settlement, TroubleRow } from './settlement.ts'
-import type { Outcome } from './sink.ts'
 import type { Tables } from './tables.ts'
 
 /**
@@ -23,6 +23,8 @@ export async function settle(database: Database, relay: string, lane: Lane, sett
       rows.length === 0 && gone.length === 0 && keys.length === 0
         ? await write(database, database.db, relay, lane, fence, settlement)
         : await database.db.transaction().execute(async (trx) => {
+            // An operator's open transaction must not hold up more than the lanes that it touches.
+            await sql`set local lock_timeout = '250ms'`.execute(trx)
             await sql`select ${database.schema}.lock_trouble(${lane.sink}, ${lane.number})`.execute(trx)
             const written = await write(database, trx, relay, lane, fence, settlement)
             if (keys.length > 0) await sql`select ${database.schema}.release_heads(${lane.sink}, ${keys}::text[])`.execute(trx)
@@ -68,11 +70,15 @@ async function write(
   { cursor, results, rows, gone }: Settlement,
 ): Promise<string> {
   const parts: RawBuilder<unknown>[] = [
+    // When the newest number is not the one that this lane has seen last, its own is made to collide: with a number of the
+    // next owner, or, where the server has lost what it had confirmed, with the last that it still knows.
     sql`fence as (
       insert into ${schema}.checkpoints (sink, lane, fence, done, target, position, horizon, relay)
-      select ${lane.sink}, ${lane.number}, greatest(${String(fence)}::bigint, newest.fence), ${cursor.done}::pg_snapshot, ${cursor.target}::pg_snapshot,
-        ${String(cursor.position)}::bigint, pg_current_xact_id(), ${relay}::uuid
-      from (select max(fence) as fence from ${schema}.checkpoints where sink = ${lane.sink} and lane = ${lane.number}) as newest
+      select ${lane.sink}::text, ${lane.number}::smallint,
+        case when max(k.fence) = ${String(lane.fence)}::bigint then ${String(fence)}::bigint else max(k.fence) end,
+        ${cursor.done}::pg_snapshot, ${cursor.target}::pg_snapshot, ${String(cursor.position)}::bigint,
+        coalesce(${horizonOf(lane, cursor)}::xid8, pg_current_xact_id()), ${relay}::uuid
+      from ${schema}.checkpoints as k where k.sink = ${lane.sink} and k.lane = ${lane.number}
       returning horizon)`,
   ]
   const { audit } = lane.route
@@ -93,6 +99,11 @@ async function write(
   return answered[0]?.horizon ?? ''
 }
 
+/** The pages of a window and its end are of one snapshot, so the first horizon that was drawn after it does for all. */
+function horizonOf({ stored }: Lane, { done, target }: Cursor): string | null {
+  return stored.target !== null && stored.target === (target ?? done) ? stored.horizon : null
+}
+
 function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, results: readonly Result[]): RawBuilder<unknown> {
   const column = <T>(value: (result: Result) => T): T[] => results.map(value)
   return sql`audit as (
@@ -107,11 +118,11 @@ function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, results
       ${column(({ carried }) => carried.attempts + 1)}::int[],
       ${column(({ outcome }) => outcome.kind)}::text[],
       ${column(({ outcome }) => ('error' in outcome ? outcome.error.code : null))}::text[],
-      ${column(({ outcome }) => ('error' in outcome ? storable(outcome.error.message) : null))}::text[],
+      ${column(({ outcome }) => ('error' in outcome ? outcome.error.message : null))}::text[],
       ${column(({ outcome }) => outcome.status ?? null)}::int[],
       ${column(({ startedAtMs }) => startedAtMs)}::float8[],
       ${column(({ durationMs }) => durationMs)}::real[],
-      ${column(({ outcome }) => detailOf(outcome))}::jsonb[]
+      ${column(({ outcome }) => (outcome.detail === undefined ? null : JSON.stringify(outcome.detail)))}::jsonb[]
     ) as a (position, slot, event_id, attempt, outcome, error_code, error, status, started_at, duration_ms, detail))`
 }
 
@@ -121,17 +132,18 @@ function changesOf(schema: RawBuilder<unknown>, lane: Lane, rows: readonly Troub
     update ${schema}.deliveries as d
     set state = c.state, attempts = c.attempts, available_at = clock_timestamp() + c.in_ms * interval '1 millisecond',
       error_code = coalesce(c.error_code, d.error_code), error = coalesce(c.error, d.error),
+      first_tried_at = coalesce(d.first_tried_at, case when c.tried then clock_timestamp() end),
       since = case when d.state = c.state then d.since else clock_timestamp() end
-    from ${unnested(rows)} as c (position, slot, event_id, key, state, attempts, in_ms, error_code, error)
+    from ${unnested(rows)} as c (position, slot, event_id, key, state, attempts, in_ms, error_code, error, tried)
     where d.sink = ${lane.sink} and d.position = c.position)`
 }
 
 function additionsOf(schema: RawBuilder<unknown>, lane: Lane, rows: readonly TroubleRow[]): RawBuilder<unknown> {
   return sql`added as (
-    insert into ${schema}.deliveries (sink, lane, position, slot, event_id, key, state, attempts, available_at, error_code, error)
+    insert into ${schema}.deliveries (sink, lane, position, slot, event_id, key, state, attempts, available_at, error_code, error, first_tried_at)
     select ${lane.sink}, ${lane.number}, c.position, c.slot, c.event_id, c.key, c.state, c.attempts,
-      clock_timestamp() + c.in_ms * interval '1 millisecond', c.error_code, c.error
-    from ${unnested(rows)} as c (position, slot, event_id, key, state, attempts, in_ms, error_code, error)
+      clock_timestamp() + c.in_ms * interval '1 millisecond', c.error_code, c.error, case when c.tried then clock_timestamp() end
+    from ${unnested(rows)} as c (position, slot, event_id, key, state, attempts, in_ms, error_code, error, tried)
     on conflict (sink, position) do nothing)`
 }
 
@@ -146,19 +158,9 @@ function unnested(rows: readonly TroubleRow[]): RawBuilder<unknown> {
       ${column(({ attempts }) => attempts)}::int[],
       ${column(({ inMs }) => Math.max(0, inMs))}::float8[],
       ${column(({ code }) => code)}::text[],
-      ${column(({ error }) => (error === null ? null : storable(error)))}::text[]
+      ${column(({ error }) => error)}::text[],
+      ${column(({ tried }) => tried)}::boolean[]
     )`
-}
-
-/** PostgreSQL stores neither U+0000 nor a lone surrogate: what a sink made of a hostile answer must not stop a settle. */
-function storable(text: string): string {
-  return text.replaceAll('\0', '').toWellFormed().slice(0, 16_384)
-}
-
-function detailOf({ detail }: Outcome): string | null {
-  if (detail === undefined) return null
-  const text = JSON.stringify(detail, (_name, value: unknown) => (typeof value === 'string' ? storable(value) : value))
-  return text.length > 65_536 ? '{"truncated": true}' : text
 }
 
 function isFenceCollision(error: unknown): boolean {

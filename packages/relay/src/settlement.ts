@@ -27,6 +27,8 @@ export interface TroubleRow {
   readonly inMs: number
   readonly code: string | null
   readonly error: string | null
+  /** It has been attempted: its age counts from now, if not from before. */
+  readonly tried: boolean
 }
 
 /**
@@ -46,89 +48,93 @@ export function settlementOf(
   const rows: TroubleRow[] = []
   const gone: bigint[] = []
   const keys = new Set<string>()
-  const touch = ({ event }: Carried): void => {
-    if (event.key !== null && lane.route.ordering === 'key') keys.add(event.key)
+  const ordered = ({ event }: Carried): boolean => event.key !== null && lane.route.ordering === 'key'
+  const touch = (carried: Carried): void => {
+    if (carried.event.key !== null && ordered(carried)) keys.add(carried.event.key)
   }
-  const wait = (
-    carried: Carried,
-    state: DeliveryState,
-    inMs: number,
-    code: string | null = null,
-    error: string | null = null,
-  ): void => {
-    // A follower that was read with its head and waits on: its row says so already.
-    if (carried.row !== 'blocked' || state !== 'blocked')
-      rows.push({ carried, state, attempts: carried.attempts, inMs, code, error })
+  const row = (carried: Carried, state: DeliveryState, more: Partial<TroubleRow> = {}): void => {
+    rows.push({ carried, state, attempts: carried.attempts, inMs: 0, code: null, error: null, tried: false, ...more })
+  }
+  const block = (carried: Carried): void => {
     touch(carried)
+    // A follower that was read with its head and waits on: its row says so already.
+    if (carried.row !== 'blocked') row(carried, 'blocked')
   }
-  const ordered = (carried: Carried): boolean => carried.event.key !== null && lane.route.ordering === 'key'
 
   const results = [...carriage.finished, ...late]
   for (const { carried, verdict } of results) {
     switch (verdict.kind) {
       case 'delivered':
-        if (carried.row !== null) {
-          gone.push(carried.position)
-          touch(carried)
-        }
+        if (carried.row === null) break
+        gone.push(carried.position)
+        touch(carried)
         break
       case 'retry': {
+        const { code, message } = verdict.error
         const attempts = carried.attempts + (verdict.counts ? 1 : 0)
-        rows.push({
-          carried,
-          state: 'retrying',
-          attempts,
-          inMs: verdict.delayMs,
-          code: verdict.error.code,
-          error: verdict.error.message,
-        })
+        row(carried, 'retrying', { attempts, inMs: verdict.delayMs, code, error: message, tried: true })
         break
       }
       case 'dead':
-        rows.push({
-          carried,
-          state: 'dead',
+        row(carried, 'dead', {
           attempts: carried.attempts + 1,
-          inMs: 0,
           code: verdict.error.code,
           error: verdict.error.message,
+          tried: true,
         })
         touch(carried)
         break
     }
   }
-  const parkedMs = lane.route.sink.deadlineMs + 1_000
-  for (const carried of carriage.parked)
-    rows.push({ carried, state: 'retrying', attempts: carried.attempts, inMs: parkedMs, code: 'slow', error: null })
-  for (const carried of carriage.blocked) wait(carried, 'blocked', 0)
-  for (const carried of overtaken) wait(carried, 'blocked', 0)
-  for (const { carried, inMs } of page?.scheduled ?? [])
-    rows.push({ carried, state: 'scheduled', attempts: 0, inMs, code: null, error: null })
-
-  let cursor = page?.after ?? lane.cursor
-  let ahead: bigint[] = []
-  const left = carriage.unstarted.filter(({ row }) => row === null).sort(byPosition)
-  const first = left[0]
-  if (page !== null && first !== undefined) {
-    const cut = first.position - 1n
-    const beyond = page.events.filter(({ position }) => position > cut)
-    const leftHere = new Set(left)
-    const handled = [...beyond.filter((carried) => !leftHere.has(carried)), ...page.scheduled.map(({ carried }) => carried)]
-    ahead = [...lane.ahead, ...handled.map(({ position }) => position)].filter((position) => position > cut)
-    const highest = ahead.reduce((high, position) => (position > high ? position : high), -1n)
-    if (closing && highest > cut) {
-      // Give back a clean cut: up to the highest finished event everything is finished or a row.
-      for (const carried of left) {
-        if (carried.position < highest) wait(carried, ordered(carried) ? 'blocked' : 'retrying', 0, 'interrupted')
-      }
-      const next = left.find(({ position }) => position > highest)
-      cursor = next === undefined ? page.after : { done: lane.cursor.done, target: page.target, position: next.position - 1n }
-      ahead = []
-    } else {
-      cursor = { done: lane.cursor.done, target: page.target, position: cut }
-    }
+  for (const carried of carriage.parked) {
+    row(carried, 'retrying', { inMs: lane.route.sink.deadlineMs + 1_000, code: 'slow', tried: true })
   }
+  for (const carried of [...carriage.blocked, ...overtaken]) block(carried)
+  for (const { carried, inMs } of page?.scheduled ?? []) {
+    if (!lane.ahead.has(carried.position)) row(carried, 'scheduled', { inMs })
+  }
+
+  const left = carriage.unstarted.filter((carried) => carried.row === null).sort(byPosition)
+  const progress = progressOf(lane, page, left, closing)
+  for (const carried of progress.rest) {
+    if (ordered(carried)) block(carried)
+    else row(carried, 'retrying', { code: 'interrupted' })
+  }
+  const { cursor, ahead } = progress
   return { cursor, results, rows, keys: [...keys], gone, events: page?.events.length ?? 0, ahead }
+}
+
+interface Progress {
+  readonly cursor: Cursor
+  readonly ahead: readonly bigint[]
+  /** Events that must become rows, because the cursor passes them. */
+  readonly rest: readonly Carried[]
+}
+
+/** Where the cursor can go when these events of the page were left. */
+function progressOf(lane: Lane, page: Page | null, left: readonly Carried[], closing: boolean): Progress {
+  if (page === null) return { cursor: lane.cursor, ahead: [...lane.ahead], rest: [] }
+  const first = left[0]
+  if (first === undefined) {
+    const { target, position } = page.after
+    return { cursor: page.after, ahead: target === null ? [] : [...lane.ahead].filter((done) => done > position), rest: [] }
+  }
+
+  const cut = first.position - 1n
+  const stays = new Set(left)
+  const handled = [...page.events.filter((carried) => !stays.has(carried)), ...page.scheduled.map(({ carried }) => carried)]
+  const ahead = [...new Set([...lane.ahead, ...handled.map(({ position }) => position)])].filter((position) => position > cut)
+  const highest = ahead.reduce((high, position) => (position > high ? position : high), cut)
+  if (!closing || highest === cut) {
+    return { cursor: { done: lane.cursor.done, target: page.target, position: cut }, ahead, rest: [] }
+  }
+  // A clean cut for the next owner: up to the highest finished event everything is finished or a row.
+  const next = left.find(({ position }) => position > highest)
+  return {
+    cursor: next === undefined ? page.after : { done: lane.cursor.done, target: page.target, position: next.position - 1n },
+    ahead: [],
+    rest: left.filter(({ position }) => position < highest),
+  }
 }
 
 function byPosition(a: Carried, b: Carried): number {

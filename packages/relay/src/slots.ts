@@ -1,4 +1,4 @@
-import { Bell } from './wait.ts'
+import type { Bell } from './wait.ts'
 
 /**
  * Who waits for a slot. A page gives up all its waiters at once, when it starts no more events.
@@ -25,7 +25,7 @@ export class Slots {
   #quietUntil = 0
   #quietTimer: NodeJS.Timeout | undefined
   readonly #waiting: { readonly queue: Queue; readonly wake: () => void }[] = []
-  readonly #vacancy = new Bell()
+  readonly #vacancy = new Set<Bell>()
 
   constructor(size: number) {
     this.#size = size
@@ -35,14 +35,15 @@ export class Slots {
     return this.#used
   }
 
-  get #open(): boolean {
+  /** Something could start. */
+  get open(): boolean {
     return this.#used < this.#size && performance.now() >= this.#quietUntil
   }
 
   /** A slot, as soon as there is one; false when the queue was closed before. First come, first served. */
   take(queue: Queue): boolean | Promise<boolean> {
     if (queue.closed) return false
-    if (this.#open && this.#waiting.length === 0) {
+    if (this.open && this.#waiting.length === 0) {
       this.#used++
       return true
     }
@@ -73,16 +74,15 @@ export class Slots {
     this.#quietTimer.unref()
   }
 
-  /** Resolves when something could start, or when the signal aborts. */
-  async vacancy(signal: AbortSignal): Promise<void> {
-    while (!this.#open && !signal.aborted) {
-      this.#vacancy.hush()
-      await this.#vacancy.wait(Infinity, signal)
-    }
+  /** Waits until something could start, or the bell of this lane rings. */
+  async vacancy(lane: { readonly bell: Bell; readonly released: AbortSignal }): Promise<void> {
+    this.#vacancy.add(lane.bell)
+    await lane.bell.wait(Infinity, lane.released)
+    this.#vacancy.delete(lane.bell)
   }
 
   #admit(): void {
-    while (this.#open) {
+    while (this.open) {
       const next = this.#waiting.shift()
       if (next === undefined) break
       if (next.queue.closed) continue
@@ -90,6 +90,7 @@ export class Slots {
       this.#used++
       next.wake()
     }
-    if (this.#open) this.#vacancy.ring()
+    // All of them: one that finds nothing to carry does not pass its turn on.
+    if (this.open) for (const bell of this.#vacancy) bell.ring()
   }
 }

@@ -4,7 +4,7 @@ import { partsOf } from './cursor.ts'
 import { connectionConfig } from './database.ts'
 import { openListener, type Listener } from './listener.ts'
 import type { Settings } from './options.ts'
-import { Bell, waitFor } from './wait.ts'
+import { Bell, waitFor, within } from './wait.ts'
 
 /** Who is woken, and by what. */
 export interface Sleepers {
@@ -21,6 +21,10 @@ const lingerMs = 2
 /** While a producer's transaction keeps the gate open, look this often: the first delay and the last. */
 const openGateMs = { first: 5, last: 50 }
 const probeEveryMs = 15_000
+/** A session that lasted this long is followed by another at once. */
+const livedMs = 10_000
+/** When listening fails, the relay polls, and tries again after this time. */
+const listenAgainMs = 5_000
 const probeTimeoutMs = 5_000
 /** Events that one look counts before it says "everywhere". */
 const lookLimit = 256
@@ -46,6 +50,7 @@ export class Wake {
   #listener: Listener | null = null
   /** The channel has proven that it delivers, by a probe of our own that came back. */
   #proven = false
+  #listenAt = -Infinity
   #probeSentAt: number | null = null
   #probeBackAt = -Infinity
   #nudgedAt = -Infinity
@@ -61,36 +66,38 @@ export class Wake {
     return this.#proven ? 'listening' : 'polling'
   }
 
+  /** Looks now: a relay that held the gate may have died. */
+  ring(): void {
+    this.#bell.ring()
+  }
+
   /** Wakes lanes until the signal aborts; reconnects for as long as it takes. */
   async run(signal: AbortSignal): Promise<void> {
     for (let delay = 100; !signal.aborted; delay = Math.min(delay * 2, 5_000)) {
+      const began = performance.now()
       try {
-        await this.#watch(signal, () => {
-          delay = 100
-        })
+        await this.#watch(signal)
       } catch (error) {
         await this.#dropListener(error instanceof Error ? error.message : String(error))
       }
       if (signal.aborted) break
+      if (performance.now() - began > livedMs) delay = 100
       // Something may have been missed: whatever lanes can still read, they read.
       this.#sleepers.news(null)
-      await waitFor(null, Math.min(delay, this.#settings.pollMs), signal)
+      await waitFor(Math.min(delay, this.#settings.pollMs), signal)
     }
     await this.#dropListener('the relay stops')
   }
 
   /** One database session: look, linger, close the gate, look, sleep. */
-  async #watch(signal: AbortSignal, onConnected: () => void): Promise<void> {
+  async #watch(signal: AbortSignal): Promise<void> {
     const { connectionString, directConnectionString, name, pollMs } = this.#settings
     const direct = directConnectionString !== false
-    const session = await openSession({
-      ...connectionConfig(direct ? directConnectionString : connectionString, `${name} wake`),
-      query_timeout: 6_000,
-    })
+    const config = connectionConfig(direct ? directConnectionString : connectionString, `${name} wake`)
+    const session = await openSession({ ...config, query_timeout: 6_000 }, () => this.#bell.ring())
+    let gate: Gate = 'open'
     try {
-      onConnected()
       this.#seen = null
-      let gate: Gate = 'open'
       let openFor: number = openGateMs.first
       while (!signal.aborted) {
         if (session.error !== null) throw session.error
@@ -123,6 +130,8 @@ export class Wake {
         publish('postrider:wake', { source: this.#bell.rung ? 'notify' : 'poll', news: false })
       }
     } finally {
+      // The others sleep because the gate is closed: whoever leaves it open has to tell them.
+      if (gate === 'ours' && session.error === null) await openGate(session.client, this.#settings.schema).catch(() => undefined)
       await session.close()
     }
   }
@@ -149,7 +158,8 @@ export class Wake {
     if (row === undefined) throw new TypeError('a statement that always has a row had none')
     this.#seen = row.snapshot
     if (seen === null) {
-      this.#sleepers.news(null)
+      // A session before this one may have lost the gate without a word: the others look too.
+      if (this.#sleepers.news(null)) await client.query(`notify ${schema}`)
       return false
     }
     if (row.found === 0) return false
@@ -167,14 +177,21 @@ export class Wake {
     const now = performance.now()
     if (this.#listener?.broken === true) await this.#dropListener('the listening session broke')
     if (this.#listener === null) {
+      if (now < this.#listenAt) return
+      this.#listenAt = now + listenAgainMs
       this.#probeSentAt = null
       const config = connectionConfig(String(this.#settings.directConnectionString), `${this.#settings.name} listen`)
-      this.#listener = await openListener(
-        config,
-        schema,
-        (payload) => this.#hear(payload),
-        () => this.#bell.ring(),
-      )
+      try {
+        this.#listener = await openListener(
+          config,
+          schema,
+          (payload) => this.#hear(payload),
+          () => this.#bell.ring(),
+        )
+      } catch (error) {
+        this.#tell('polling', error instanceof Error ? error.message : String(error))
+        return
+      }
     }
     if (this.#probeSentAt !== null && this.#probeBackAt < this.#probeSentAt) {
       if (now - this.#probeSentAt > probeTimeoutMs) await this.#dropListener('a probe of the channel did not come back')
@@ -205,6 +222,8 @@ export class Wake {
   async #dropListener(reason: string): Promise<void> {
     const listener = this.#listener
     this.#listener = null
+    // One that has worked is opened again at once.
+    if (this.#proven) this.#listenAt = -Infinity
     this.#proven = false
     this.#probeSentAt = null
     if (listener !== null) await listener[Symbol.asyncDispose]()
@@ -234,17 +253,22 @@ async function closeGate(client: pg.Client, schema: string): Promise<Gate> {
   return rows[0]?.gate ?? 'open'
 }
 
+async function openGate(client: pg.Client, schema: string): Promise<void> {
+  await client.query(`select pg_advisory_unlock_all(); notify ${schema}`)
+}
+
 interface Session {
   readonly client: pg.Client
   readonly error: Error | null
   close(): Promise<void>
 }
 
-async function openSession(config: pg.ClientConfig): Promise<Session> {
+async function openSession(config: pg.ClientConfig, onBroken: () => void): Promise<Session> {
   const client = new pg.Client(config)
   let broken: Error | null = null
   client.on('error', (error) => {
     broken = error
+    onBroken()
   })
   await client.connect()
   await client.query(
@@ -256,11 +280,6 @@ async function openSession(config: pg.ClientConfig): Promise<Session> {
       return broken
     },
     // A half-open socket may never say goodbye.
-    close: () =>
-      waitFor(
-        client.end().catch(() => undefined),
-        1_000,
-        new AbortController().signal,
-      ),
+    close: () => within(1_000, client.end()),
   }
 }

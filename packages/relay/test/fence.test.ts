@@ -22,7 +22,7 @@ async function stage() {
   if (settings === undefined) throw new Error('no sink')
   const route = await openRoute(database, settings)
   await emitRange(client, 'o', 1, 10)
-  const claim = async (relay: string): Promise<Lane | undefined> => (await claimLanes(database, relay, route, 1, 60_000))[0]
+  const claim = async (relay: string): Promise<Lane | undefined> => (await claimLanes(database, relay, route, 1, [], 60_000))[0]
   const carried = async (lane: Lane, fails: boolean): Promise<Settlement> => {
     const page = await claimPage(database, lane, 100)
     const finished = page.events.map((event, index): Result => {

@@ -67,15 +67,29 @@ describe('options', () => {
 })
 
 describe('lanes are shared', () => {
+  const relays = (count: number, sinks: readonly string[]): { id: string; sinks: readonly string[] }[] =>
+    Array.from({ length: count }, (_, nr) => ({ id: `relay-${nr}`, sinks }))
+
   it('so that every lane has one owner by right, and nobody has two more than another', () => {
     for (let lanes = 1; lanes <= 16; lanes++) {
-      for (let relays = 1; relays <= 6; relays++) {
-        for (let sink = 0; sink < 4; sink++) {
-          const shares = Array.from({ length: relays }, (_, rank) => shareOf(lanes, relays, rank, sink))
+      for (let count = 1; count <= 6; count++) {
+        for (const sink of ['a', 'b', 'billing']) {
+          const alive = relays(count, [sink])
+          const shares = alive.map(({ id }) => shareOf(sink, lanes, alive, id))
           expect(shares.reduce((sum, share) => sum + share, 0)).toBe(lanes)
           expect(Math.max(...shares) - Math.min(...shares)).toBeLessThanOrEqual(1)
         }
       }
     }
+  })
+
+  it('among those relays only that have the sink', () => {
+    const alive = [
+      { id: 'one', sinks: ['a'] },
+      { id: 'two', sinks: ['b', 'a'] },
+      { id: 'three', sinks: ['b'] },
+    ]
+    expect(alive.map(({ id }) => shareOf('a', 4, alive, id))).toEqual([2, 2, 0])
+    expect(alive.map(({ id }) => shareOf('b', 4, alive, id))).toEqual([0, 2, 2])
   })
 })

@@ -214,29 +214,138 @@ describe('trouble', () => {
 })
 
 describe('a scheduled event', () => {
+  const soon = (ms: number): { deliver_at: string } => ({ deliver_at: new Date(Date.now() + ms).toISOString() })
+
   it('goes out when its time has come, lets its key pass until then, and waits its turn if the key is in trouble', async () => {
     await using db = await testDatabase()
     const client = await db.client()
     const sink = new RecordingSink()
     let mended = false
     sink.answer = ({ n }) => (n === 3 && !mended ? failed : { kind: 'delivered' })
-    await using _ = run(db.url, [{ sink, retry: { ...quick, delaysMs: Array<number>(40).fill(100) } }])
-    await emit(client, 'o', 1, { deliver_at: new Date(Date.now() + 700).toISOString() })
+    await using _ = run(db.url, [{ sink, retry: { ...quick, delaysMs: Array<number>(100).fill(100) } }])
+    await emit(client, 'o', 1, soon(700))
     await emit(client, 'o', 2)
     await until(() => sink.numbers('o').length === 1, 'the later one passed')
-    expect(sink.numbers('o')).toEqual([2])
-    await until(
-      async () => (await client.query(`select 1 from postrider.deliveries where state = 'scheduled'`)).rows.length === 1,
-      'its row is there',
-    )
     await emit(client, 'o', 3)
+    await emit(client, 'o', 4, soon(300))
     await until(
       async () => (await client.query(`select 1 from postrider.deliveries where state = 'blocked'`)).rows.length === 1,
-      'its time came and it waits',
+      'the time of the fourth came, and it waits behind the third',
     )
-    expect(sink.numbers('o')).toEqual([2])
+    await until(() => sink.numbers('o').length === 2, 'the first overtakes nobody, and goes')
+    expect(sink.numbers('o')).toEqual([2, 1])
     mended = true
-    await until(() => sink.numbers('o').length === 3, 'all arrived')
-    expect(new Set(sink.numbers('o'))).toEqual(new Set([1, 2, 3]))
+    await until(() => sink.numbers('o').length === 4, 'all arrived')
+    expect(sink.numbers('o')).toEqual([2, 1, 3, 4])
+  })
+
+  it('that comes due behind a failing head takes none of its followers past that head', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    let mended = false
+    sink.answer = ({ n }) => (n === 1 && !mended ? failed : { kind: 'delivered' })
+    await using _ = run(db.url, [{ sink, retry: { ...quick, delaysMs: Array<number>(100).fill(150) } }])
+    await emit(client, 'o', 1)
+    await until(() => sink.receipts.length >= 1, 'the head was tried')
+    await emit(client, 'o', 2, soon(200))
+    await emitRange(client, 'o', 3, 6)
+    await until(
+      async () => (await client.query(`select 1 from postrider.deliveries where state = 'blocked'`)).rows.length === 5,
+      'all five wait',
+    )
+    expect(sink.numbers('o')).toEqual([])
+    mended = true
+    await until(() => sink.numbers('o').length === 6, 'all arrived')
+    expect(sink.numbers('o')).toEqual(range(1, 6))
+  })
+
+  it('that an operator discards stays away, also when its page is read again', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    const gate = Promise.withResolvers<void>()
+    sink.answer = async ({ n }) => {
+      if (n < 3) await gate.promise
+      return { kind: 'delivered' }
+    }
+    await using _ = run(db.url, [{ sink, lanes: 1, concurrency: 1 }], { pageMs: 50, slowMs: 50 })
+    await client.query('begin') // one page: an attempt that lasts, one that finds no slot, and ours behind them
+    await emit(client, 'a', 1)
+    await emit(client, 'b', 2)
+    const id = await emit(client, 'c', 3, soon(1_500))
+    await client.query('commit')
+    await until(
+      async () => (await client.query('select 1 from postrider.deliveries where event_id = $1', [id])).rows.length === 1,
+      'its row is there',
+    )
+    await client.query(`select postrider.discard($1, 'changed our mind')`, [id])
+    gate.resolve()
+    await until(() => sink.delivered.length === 2, 'the others arrived')
+    await new Promise((resolve) => setTimeout(resolve, 1_700))
+    expect(sink.receipts.map(({ n }) => n)).not.toContain(3)
+  })
+})
+
+describe('a parked attempt', () => {
+  it('that ends while the sink is quiet is not sent again', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    Object.assign(sink, { deadlineMs: 300 }) // its row comes due 1.3 s after it was parked
+    const gate = Promise.withResolvers<void>()
+    sink.answer = async ({ n }) => {
+      if (n === 1) await gate.promise
+      return n === 2 ? { kind: 'throttled', afterMs: 2_500, error: { code: 'throttled', message: '429' } } : { kind: 'delivered' }
+    }
+    await using _ = run(db.url, [{ sink, lanes: 1, concurrency: 2 }], { slowMs: 50, pageMs: 100 })
+    await emit(client, 'slow', 1)
+    await until(
+      async () => (await client.query(`select 1 from postrider.deliveries where error_code = 'slow'`)).rows.length === 1,
+      'it is parked',
+    )
+    await emit(client, 'throttled', 2)
+    await until(() => sink.receipts.length === 2, 'the sink asked for quiet')
+    gate.resolve()
+    await until(() => sink.receipts.filter(({ n }) => n === 2).length === 2, 'the quiet is over')
+    expect(sink.receipts.filter(({ n }) => n === 1).length).toBe(1)
+  })
+
+  it('whose row is discarded still keeps its key waiting until it ends', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    const gate = Promise.withResolvers<void>()
+    sink.answer = async ({ n }) => {
+      if (n === 1) await gate.promise
+      return { kind: 'delivered' }
+    }
+    await using _ = run(db.url, [{ sink, lanes: 1 }], { slowMs: 50, pageMs: 100 })
+    const id = await emit(client, 'o', 1)
+    await emitRange(client, 'o', 2, 3)
+    await until(
+      async () => (await client.query(`select 1 from postrider.deliveries where error_code = 'slow'`)).rows.length === 1,
+      'it is parked',
+    )
+    await client.query(`select postrider.discard($1, 'too slow')`, [id])
+    await emit(client, 'o', 4)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(sink.receipts.map(({ n }) => n)).toEqual([1])
+    gate.resolve()
+    await until(() => sink.delivered.length === 4, 'all arrived')
+    expect(sink.numbers('o')).toEqual([1, 2, 3, 4])
+  })
+})
+
+describe('an event that is old when it is first tried', () => {
+  it('has its retries all the same', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    sink.answer = ({ attempt }) => (attempt === 1 ? failed : { kind: 'delivered' })
+    await emit(client, 'o', 1)
+    await client.query(`update postrider.events set created_at = now() - interval '30 days'`)
+    await using _ = run(db.url, [{ sink, retry: { ...quick, maxAgeMs: 60_000 } }])
+    await until(() => sink.delivered.length === 1, 'it arrived')
   })
 })

@@ -15,8 +15,15 @@ export const lifecycle = {
   },
   /** Due at `available_at`: a failed attempt, or a head that was released. */
   retrying: { delivered: 'settled', failed: 'retrying', rejected: 'dead', discarded: 'settled', paused: 'held' },
-  /** Waits behind an earlier event of its key. */
-  blocked: { released: 'retrying', discarded: 'settled', paused: 'held' },
+  /** Waits behind an earlier event of its key. When that is delivered it is released, or carried at once right behind it. */
+  blocked: {
+    released: 'retrying',
+    delivered: 'settled',
+    failed: 'retrying',
+    rejected: 'dead',
+    discarded: 'settled',
+    paused: 'held',
+  },
   /** Set aside by an operator or by the state of its sink. */
   held: { resumed: 'retrying', discarded: 'settled' },
   /** A dead letter: will not be tried again by itself. */

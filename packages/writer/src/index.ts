@@ -1,3 +1,4 @@
+export { isPostriderError, PostriderError, type ErrorCode, type ErrorDetails } from '@postrider/schema'
 export {
   event,
   type Catalogue,

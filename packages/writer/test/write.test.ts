@@ -196,6 +196,25 @@ test('integers beyond 2^53 are stored with all their digits', async () => {
   expect((await committed([id]))[0]?.payload).toBe('{"n": 123456789012345678901234567890, "orderId": "big"}')
 })
 
+test('the largest payloads that the writer takes are no trouble for the database', async () => {
+  const large = createWriter({ source: 'x', events: { large: event<unknown>() } })
+  const payloads = [
+    Array.from({ length: 131_071 }, () => 1),
+    Array.from({ length: 37_449 }, () => ({ '': 1 })),
+    'x'.repeat(262_142),
+    '\u0001'.repeat(43_690),
+    new Uint8Array(262_144),
+  ]
+  let ids: string[] = []
+  await inTransaction(async (client) => {
+    ids = await large.emitMany(
+      client,
+      payloads.map((data) => ({ type: 'large', data }) as const),
+    )
+  })
+  expect(await committed(ids)).toHaveLength(payloads.length)
+})
+
 test('the deepest payload that the writer takes is no trouble for the database', async () => {
   const deep = createWriter({ source: 'x', events: { deep: event<unknown>() } })
   const text = '['.repeat(1000) + ']'.repeat(1000)
@@ -256,11 +275,11 @@ test('every language writes by the same function: a plain SQL call without the w
   ])
 })
 describe('an error of the function has the code of Postrider, its details, and the cause', () => {
-  // What the writer lets through and the function refuses: jsonb prints a blank after each comma.
+  // What the writer lets through and the function refuses: PostgreSQL writes numbers without exponents.
   const roomy = createWriter({ source: 'x', events: { a: event<unknown>(), b: event<number>() } })
 
-  test('payload_too_large, for a payload whose text as PostgreSQL prints it is over the limit', async () => {
-    const data = Array.from({ length: 131_000 }, () => 1)
+  test('payload_too_large, for a payload whose text as PostgreSQL writes it is over the limit', async () => {
+    const data = Array.from({ length: 2_000 }, () => 1e300)
     let cause: unknown
     const work = inTransaction(async (client) => {
       await roomy
@@ -276,14 +295,14 @@ describe('an error of the function has the code of Postrider, its details, and t
     await expect(work).rejects.toMatchObject({
       name: 'PostriderError',
       code: 'payload_too_large',
-      details: { index: 1, type: 'a', path: 'payload', limit: 262_144, id: expect.any(String) as string },
+      details: { index: 1, type: 'a', path: 'payload', limit: 524_288, id: expect.any(String) as string },
     })
     expect(cause).toMatchObject({ code: 'PR003' })
   })
 
   test.for([
     ['PR001', 'invalid_event', { type: 'not a type' }, 'type'],
-    ['PR003', 'payload_too_large', { type: 'b', payload: 'x'.repeat(262_144) }, 'payload'],
+    ['PR003', 'payload_too_large', { type: 'b', payload: 'x'.repeat(524_288) }, 'payload'],
   ] as const)('%s is %s, from Kysely as from pg', async ([state, code, bad, path]) => {
     // Changed on their way, as a producer without these checks would send them.
     const altered = JSON.stringify([{ type: 'b' }, bad, { type: 'b' }])

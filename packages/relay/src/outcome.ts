@@ -1,0 +1,78 @@
+import { errorCodes, type ErrorCode } from '@postrider/schema'
+import type { AttemptDetail, DeliveryError, Outcome } from './sink.ts'
+
+/** No pause or delay that a sink asks for is longer than this: 7 days. */
+const longestMs = 7 * 24 * 3_600_000
+
+/**
+ * Takes what a sink has answered for what it is. A sink may be anybody's: an answer that is none, or holds what a database
+ * cannot, must stop neither its lane nor the relay. What cannot be read counts as a failed attempt.
+ */
+export function outcomeOf(answer: unknown): Outcome {
+  const given = (typeof answer === 'object' && answer !== null ? answer : {}) as Partial<Record<string, unknown>>
+  const detail = detailOf(given['detail'])
+  const status = given['status']
+  const answered = {
+    ...(typeof status === 'number' && Number.isInteger(status) && Math.abs(status) < 2 ** 31 ? { status } : {}),
+    ...(detail === undefined ? {} : { detail }),
+  }
+  const error = errorOf(given['error'])
+  switch (given['kind']) {
+    case 'delivered':
+      return { kind: 'delivered', ...answered }
+    case 'retry': {
+      const maxAttempts = given['maxAttempts']
+      return {
+        kind: 'retry',
+        error,
+        ...answered,
+        afterMs: msOf(given['afterMs']) ?? 0,
+        ...(typeof maxAttempts === 'number' && maxAttempts > 0 ? { maxAttempts } : {}),
+      }
+    }
+    case 'throttled':
+      // It spends no attempt, so that it must not come back at once.
+      return { kind: 'throttled', error, ...answered, afterMs: Math.max(msOf(given['afterMs']) ?? 0, 100) }
+    case 'reject': {
+      const quietMs = msOf(given['quietMs'])
+      return { kind: 'reject', error, ...answered, ...(quietMs === undefined ? {} : { quietMs }) }
+    }
+    default:
+      return threw(`the sink answered ${String(given['kind'])}, which is no outcome`)
+  }
+}
+
+/** A sink that threw: a failed attempt. */
+export function threw(error: unknown): Outcome {
+  return {
+    kind: 'retry',
+    error: { code: 'sink_threw', message: storable(error instanceof Error ? error.message : String(error)) },
+  }
+}
+
+/** PostgreSQL stores neither U+0000 nor a lone surrogate: what a sink made of a hostile answer must not stop a settle. */
+function storable(text: string): string {
+  return text.replaceAll('\0', '').toWellFormed().slice(0, 16_384)
+}
+
+function errorOf(given: unknown): DeliveryError {
+  const { code, message } = (typeof given === 'object' && given !== null ? given : {}) as Partial<Record<string, unknown>>
+  return {
+    code: typeof code === 'string' && Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : 'sink_threw',
+    message: storable(typeof message === 'string' ? message : 'the sink gave no message'),
+  }
+}
+
+function msOf(given: unknown): number | undefined {
+  return typeof given === 'number' && given >= 0 ? Math.min(given, longestMs) : undefined
+}
+
+function detailOf(given: unknown): AttemptDetail | undefined {
+  if (typeof given !== 'object' || given === null) return undefined
+  try {
+    const text = JSON.stringify(given, (_name, value: unknown) => (typeof value === 'string' ? storable(value) : value))
+    return text.length > 65_536 ? { truncated: true } : (JSON.parse(text) as AttemptDetail)
+  } catch {
+    return { unreadable: true }
+  }
+}
