@@ -113,7 +113,7 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
       const slowAt = Math.max(0, ...[...inFlight.values()].map(({ startedAt }) => startedAt)) + pace.slowMs
       if (waiting === 0 && inFlight.size > 0 && slowAt <= now) break
       const toStop = queue.closed ? Infinity : until - now
-      const toPark = waiting === 0 ? slowAt - now : Infinity
+      const toPark = waiting === 0 || queue.closed ? slowAt - now : Infinity
       await allDone.wait(Math.max(1, Math.min(toStop, toPark)))
     }
   } finally {

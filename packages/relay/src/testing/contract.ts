@@ -30,7 +30,7 @@ export interface Promised {
   /** The promise, as the name of a test. */
   readonly promise: string
   /** Throws when it is broken. */
-  check(): Promise<void>
+  readonly check: () => Promise<void>
 }
 
 const never = new AbortController().signal
@@ -38,7 +38,7 @@ const never = new AbortController().signal
 /**
  * What every sink promises. Run them with the test runner of your choice:
  *
- *     for (const { promise, check } of sinkContract(makeHarness)) it(promise, check)
+ *     it.each(sinkContract(makeHarness))('$promise', async ({ check }) => await check())
  *
  * `make` gives a fresh harness for each promise; it is disposed of afterwards.
  */
@@ -47,7 +47,7 @@ export function sinkContract(make: () => Promise<SinkHarness>): Promised[] {
   const promise = (text: string, needs: readonly Behaviour[], test: (harness: SinkHarness) => Promise<void>): void => {
     promises.push({
       promise: text,
-      async check() {
+      check: async () => {
         await using harness = await make()
         if (needs.some((behaviour) => harness.cannot?.[behaviour] !== undefined)) return
         await test(harness)
