@@ -33,7 +33,7 @@ const nothing: Carriage = { finished: [], parked: [], blocked: [], unstarted: []
 export async function carry(lane: Lane, road: Road): Promise<void> {
   while (!lane.released.aborted) {
     await readiness(lane, road)
-    const claimed = await claim(lane, road)
+    const claimed = await unlessLost(lane, road, () => claim(lane, road))
     if (claimed === undefined) break
 
     const { free, behind } = sortOut(lane, claimed)
@@ -58,6 +58,17 @@ async function readiness(lane: Lane, road: Road): Promise<void> {
     if (!lane.held) await waitFor(100, lane.released)
     else if (lane.route.slots.open) return
     else await lane.route.slots.vacancy(lane)
+  }
+}
+
+/** Does something with the cursor of a lane; a stale fence means that the lane is lost. */
+async function unlessLost<T>(lane: Lane, road: Road, work: () => Promise<T | undefined>): Promise<T | undefined> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!isPostriderError(error)) throw error
+    road.lose(lane)
+    return undefined
   }
 }
 
@@ -132,16 +143,14 @@ async function settlePage(
     lane.cursor = cursor
     return
   }
-  try {
-    const settled = await road.untilDone(road.giveUp, async () => {
+  const settled = await unlessLost(lane, road, () =>
+    road.untilDone(road.giveUp, async () => {
       if (lane.lost) throw new PostriderError('stale_fence', `lane ${lane.number} of ${lane.sink} was lost`)
       return await settle(road.database, road.relay, lane, settlement)
-    })
-    if (settled === undefined) road.lose(lane)
-  } catch (error) {
-    if (!isPostriderError(error)) throw error
-    road.lose(lane)
-  }
+    }),
+  )
+  // Nobody knows what was written: what this lane remembers is not to be trusted any more.
+  if (settled === undefined) road.lose(lane)
   if (lane.fence % 100n === 0n) await road.untilDone(lane.released, () => pruneCheckpoints(road.database, lane))
 }
 
@@ -177,7 +186,9 @@ async function finish(lane: Lane, road: Road): Promise<void> {
 
 /** Events beyond the cursor are finished, and only this lane remembers: what lies before them becomes rows, and the cursor passes. */
 async function settleAhead(lane: Lane, road: Road): Promise<void> {
-  const page = await road.untilDone(road.giveUp, () => claimPage(road.database, lane, road.settings.pageSize))
+  const page = await unlessLost(lane, road, () =>
+    road.untilDone(road.giveUp, () => claimPage(road.database, lane, road.settings.pageSize)),
+  )
   if (page === undefined) return
   const unstarted = page.events.filter(({ position }) => !lane.ahead.has(position))
   await settlePage(lane, road, page, { ...nothing, unstarted }, [], true)

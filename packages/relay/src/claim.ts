@@ -1,3 +1,4 @@
+import { PostriderError } from '@postrider/schema'
 import { sql, type RawBuilder } from 'kysely'
 import { partsOf, type Cursor } from './cursor.ts'
 import type { Database } from './database.ts'
@@ -54,17 +55,35 @@ export const eventColumns: RawBuilder<unknown> = sql.raw(`
  * The usual case is one statement: its own snapshot is both what makes rows visible and, when they fit in a page,
  * the next cursor. When they don't (a backlog), the snapshot is fixed as the target of a window, and the window
  * is read page by page in the order of positions. Position order is causal order per key; the order of transaction ids is not.
+ *
+ * @throws PostriderError `stale_fence`: the cursor of this lane is not the one that the database knows.
  */
 export async function claimPage(database: Database, lane: Lane, size: number): Promise<Page> {
   for (;;) {
     const life = database.life()
     if (lane.life !== life) {
-      // What was read of another life of the server, and stored nowhere, may be wrong in this one.
+      // What was read of another life of the server, and stored nowhere, may be wrong in this one;
+      // and a server that has lost what it had confirmed does not know our cursor any more.
+      await checkFence(database, lane)
       lane.cursor = lane.stored
       lane.life = life
     }
     const page = await readPage(database, lane, size)
     if (database.life() === life) return page
+  }
+}
+
+async function checkFence({ db }: Database, lane: Lane): Promise<void> {
+  const newest = await db
+    .selectFrom('checkpoints')
+    .select('fence')
+    .where('sink', '=', lane.sink)
+    .where('lane', '=', lane.number)
+    .orderBy('fence', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+  if (newest?.fence !== String(lane.fence)) {
+    throw new PostriderError('stale_fence', `the newest checkpoint of lane ${lane.number} of ${lane.sink} is not ours`)
   }
 }
 

@@ -14,7 +14,14 @@ export const lifecycle = {
     paused: 'held',
   },
   /** Due at `available_at`: a failed attempt, or a head that was released. */
-  retrying: { delivered: 'settled', failed: 'retrying', rejected: 'dead', discarded: 'settled', paused: 'held' },
+  retrying: {
+    delivered: 'settled',
+    failed: 'retrying',
+    rejected: 'dead',
+    overtaken: 'blocked',
+    discarded: 'settled',
+    paused: 'held',
+  },
   /** Waits behind an earlier event of its key. When that is delivered it is released, or carried at once right behind it. */
   blocked: {
     released: 'retrying',
