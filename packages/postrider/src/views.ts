@@ -10,6 +10,7 @@ export interface Views {
     held: string
     dead: string
     oldest_pending_at: Date | null
+    counted_all: boolean
   }
   lanes: { sink: string; lane: number; relay: string | null; leased_until: Date }
   relays: { id: string; name: string; version: string; started_at: Date; seen_at: Date }

@@ -22,6 +22,8 @@ interface SinkStatus {
   readonly state: 'active' | 'paused'
   /** Events that the sink has not reached; at most 10,001, which means more than 10,000. So are the other counts. */
   readonly pending: number
+  /** False when the backlog is so long that not all of it was looked at: `pending` is then a lower bound. */
+  readonly pendingIsAll: boolean
   readonly oldestPendingSeconds: number | null
   readonly scheduled: number
   readonly retrying: number
@@ -83,6 +85,7 @@ async function readStatus(database: Database, schema: string): Promise<Status> {
         name: row.sink,
         state: row.state,
         pending: Number(row.pending),
+        pendingIsAll: row.counted_all,
         oldestPendingSeconds: row.oldest_pending_at === null ? null : Math.max(0, row.age),
         scheduled: Number(row.scheduled),
         retrying: Number(row.retrying),
@@ -114,7 +117,7 @@ function show({ schema, sinks, relays }: Status): void {
   print(
     renderTable(sinks, [
       { title: 'sink', cell: ({ name, state }) => (state === 'paused' ? `${name} ${style('yellow', '(paused)')}` : name) },
-      { title: 'pending', align: 'right', cell: ({ pending }) => count(pending) },
+      { title: 'pending', align: 'right', cell: ({ pending, pendingIsAll }) => (pendingIsAll ? '' : '≥ ') + count(pending) },
       {
         title: 'oldest',
         align: 'right',
