@@ -14,8 +14,12 @@ describe('nothing stands still', () => {
     await until(async () => (await client.query('select 1 from postrider.dead_letters')).rows.length === 20, 'all are dead there')
     await operator.query('begin')
     await operator.query(`select postrider.discard(event_id, 'in a hurry, slowly') from postrider.dead_letters`)
-    await emitRange(client, 'other', 1, 200)
-    await until(() => healthy.numbers('other').length === 200, 'the healthy sink has all', 5_000)
+    const before = healthy.delivered.length
+    for (let key = 0; key < 20; key++) await emitRange(client, `other-${key}`, 1, 10)
+    await until(() => healthy.delivered.length === before + 200, 'the healthy sink has all', 5_000)
+    // Every lane of the other sink has met the lock by now, and more came for it.
+    for (let key = 0; key < 20; key++) await emit(client, `more-${key}`, 1)
+    await until(() => healthy.delivered.length === before + 220, 'and what came later', 5_000)
     await operator.query('commit')
   })
 
