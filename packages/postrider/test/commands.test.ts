@@ -132,6 +132,7 @@ test('status counts what waits and what is dead, and says that nobody carries it
         name: 'billing',
         state: 'active',
         pending: 1,
+        pendingIsAll: true,
         oldestPendingSeconds: expect.any(Number) as number,
         scheduled: 0,
         retrying: 0,

@@ -111,9 +111,9 @@ class RunningRelay implements Relay {
       const watching = this.#wake.run(stop.signal)
       const keeping = this.#lanes.keep(stop.signal)
       await Promise.race([keeping, aborted(stop.signal)])
-      // First, so that the others count our lanes as theirs, and take each as soon as it is free.
-      await within(2_000, signOff(this.#leaseDatabase, this.id))
+      // After the last beat and before the lanes are free, so that the others count them as theirs and take each at once.
       await within(2_000, keeping)
+      await within(2_000, signOff(this.#leaseDatabase, this.id))
       await Promise.race([this.#lanes.drained(), aborted(this.#giveUp.signal)])
       await within(2_000, watching)
     } finally {

@@ -31,10 +31,6 @@ export class Slots {
     this.#size = size
   }
 
-  get inFlight(): number {
-    return this.#used
-  }
-
   /** Something could start. */
   get open(): boolean {
     return this.#used < this.#size && performance.now() >= this.#quietUntil
