@@ -59,7 +59,7 @@ export const eventColumns: RawBuilder<unknown> = sql.raw(`
  * @throws PostriderError `stale_fence`: the cursor of this lane is not the one that the database knows.
  */
 export async function claimPage(database: Database, lane: Lane, size: number): Promise<Page> {
-  for (;;) {
+  for (let tries = 0; tries < 5; tries++) {
     const life = database.life()
     if (lane.life !== life) {
       // What was read of another life of the server, and stored nowhere, may be wrong in this one;
@@ -71,6 +71,7 @@ export async function claimPage(database: Database, lane: Lane, size: number): P
     const page = await readPage(database, lane, size)
     if (database.life() === life) return page
   }
+  throw new PostriderError('database_unavailable', 'connections break faster than a page can be read')
 }
 
 async function checkFence({ db }: Database, lane: Lane): Promise<void> {

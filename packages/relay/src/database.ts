@@ -86,10 +86,12 @@ class ServerLife {
  * The plans of a relay must not depend on statistics of tables that are empty and huge by turns:
  * every statement has one right index, and takes it.
  */
+export const planSettings: string =
+  'set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off; set jit = off;'
+
 const sessionSettings =
-  `set statement_timeout = ${statementTimeoutMs}; set plan_cache_mode = force_generic_plan;` +
-  'set enable_seqscan = off; set enable_bitmapscan = off; set jit = off; set client_min_messages = warning;' +
-  "set default_transaction_isolation = 'read committed'"
+  `set statement_timeout = ${statementTimeoutMs}; ${planSettings}` +
+  "set client_min_messages = warning; set default_transaction_isolation = 'read committed'"
 
 /** Prepares each new session, and gives each distinct statement a name, so that PostgreSQL parses and plans it once in a session. */
 function prepared(pool: pg.Pool, server: ServerLife): PostgresPool {

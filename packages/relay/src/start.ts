@@ -49,7 +49,7 @@ export async function checkDatabase({ db, schema, schemaName }: Database): Promi
 /** Writes a sink's settings into the database, or finds it there, and returns it as it will be carried. */
 export async function openRoute({ db, schema }: Database, sink: SinkSettings): Promise<Route> {
   const { rows } = await sql<{ lanes: number; type_filter: string | null }>`
-    select stored.lanes, ${schema}.type_filter(stored.types) as type_filter
+    select stored.lanes, stored.filter as type_filter
     from ${schema}.put_sink(
       ${sink.name}, ${sink.sink.kind}, ${sink.lanes}::smallint, ${sink.types}::text[],
       ${sink.ordering}, ${sink.onDead}, ${sink.audit}, ${sink.startFrom}

@@ -1,7 +1,7 @@
 import pg from 'pg'
 import { publish } from './channels.ts'
 import { partsOf } from './cursor.ts'
-import { connectionConfig } from './database.ts'
+import { connectionConfig, planSettings } from './database.ts'
 import { openListener, type Listener } from './listener.ts'
 import type { Settings } from './options.ts'
 import { Bell, waitFor, within } from './wait.ts'
@@ -271,9 +271,7 @@ async function openSession(config: pg.ClientConfig, onBroken: () => void): Promi
     onBroken()
   })
   await client.connect()
-  await client.query(
-    'set statement_timeout = 5000; set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off; set jit = off',
-  )
+  await client.query(`set statement_timeout = 5000; ${planSettings}`)
   return {
     client,
     get error() {
