@@ -20,13 +20,18 @@ create function postrider.lane_of(bucket smallint, lanes smallint) returns small
   language sql immutable strict parallel safe
   return (bucket::int * lanes / 256)::smallint;
 
+-- The segment that is written now. A function, so that the ring can be cut anew without a lock on the table.
+create function postrider.current_slot() returns smallint
+  language sql volatile parallel safe
+  return ((extract(epoch from clock_timestamp())::bigint / 86400) % 8)::smallint;
+
 create table postrider.events (
   -- xid stands first: a transaction has its id before it draws a position.
   xid           xid8        not null default pg_current_xact_id(),
   position      bigint      not null generated always as identity,
   id            uuid        not null default postrider.uuidv7(),
   created_at    timestamptz not null default clock_timestamp(),
-  slot          smallint    not null default ((extract(epoch from clock_timestamp())::bigint / 86400) % 8)::smallint,
+  slot          smallint    not null default postrider.current_slot(),
   bucket        smallint    not null,
   type          text        not null,
   key           text,
@@ -35,6 +40,7 @@ create table postrider.events (
   tenant        text,
   time          timestamptz,
   deliver_at    timestamptz,
+  expires_at    timestamptz,
   content_type  text        not null,
   headers       jsonb       not null default '{}',
   payload       jsonb,
@@ -50,6 +56,8 @@ comment on column postrider.events.position is 'Place in the log, drawn at the i
 comment on column postrider.events.bucket is 'Hash of the key (random without a key), 0 to 255; the lanes of a sink share out the buckets.';
 comment on column postrider.events.time is 'When it happened, if the producer said so; else created_at counts.';
 comment on column postrider.events.deliver_at is 'Not before this time; null means at once.';
+comment on column postrider.events.expires_at is 'Not after this time; null means for ever.';
+comment on column postrider.events.slot is 'Segment of the ring; -1 for an event that was kept because somebody still waits for it when its segment was emptied.';
 
 create index events_xid on postrider.events (xid, position, bucket);
 create index events_id on postrider.events (id);
@@ -59,6 +67,32 @@ do $$ begin
     execute format('create table postrider.events_%s partition of postrider.events for values in (%s)', slot, slot);
   end loop;
 end $$;
+-- Events that are still needed when their segment is emptied are moved here.
+create table postrider.events_kept partition of postrider.events for values in (-1);
+
+-- The first position whose event was written at this time or later; null when there is none yet. Positions and times are
+-- drawn together, so a search in halves finds it.
+create function postrider.position_at(at timestamptz) returns bigint
+  language plpgsql stable set search_path = pg_catalog, pg_temp as
+$$
+declare
+  low bigint := (select e.position from postrider.events as e where e.slot >= 0 order by e.position limit 1);
+  high bigint := (select e.position + 1 from postrider.events as e where e.slot >= 0 order by e.position desc limit 1);
+  middle bigint;
+  next record; -- the first event from the middle on
+begin
+  while low < high loop
+    middle := low + (high - low) / 2;
+    select e.position, e.created_at into next from postrider.events as e where e.position >= middle and e.slot >= 0 order by e.position limit 1;
+    if next.created_at >= at then
+      high := middle;
+    else
+      low := next.position + 1;
+    end if;
+  end loop;
+  return (select e.position from postrider.events as e where e.position >= low and e.slot >= 0 order by e.position limit 1);
+end
+$$;
 
 -- Which cluster the stored snapshots belong to: in another one they mean nothing.
 create table postrider.meta (

@@ -3,7 +3,7 @@
 --   select postrider.emit('{"type": "order.placed", "key": "o-1", "payload": {"total": 3}}');
 --
 -- Attributes of an event: type (required), id, key, source, subject, tenant, payload, payload_base64, content_type,
--- headers, time, deliver_at, order; an attribute that is null counts as absent, but for payload, where it is the payload.
+-- headers, time, deliver_at, expires_at, order; an attribute that is null counts as absent, but for payload, where it is the payload.
 -- With "order": "commit" the key is locked until the end of the transaction, so that positions follow the order of
 -- commits even for writers that share no row lock.
 --
@@ -110,7 +110,7 @@ create function postrider.fault_of_payload(event jsonb) returns text[]
 -- What is left of an event when all that it may have is taken away.
 create function postrider.without_attributes(event jsonb) returns jsonb
   language sql immutable
-  return event - array['type', 'id', 'key', 'source', 'subject', 'tenant', 'payload', 'payload_base64', 'content_type', 'headers', 'time', 'deliver_at', 'order'];
+  return event - array['type', 'id', 'key', 'source', 'subject', 'tenant', 'payload', 'payload_base64', 'content_type', 'headers', 'time', 'deliver_at', 'expires_at', 'order'];
 
 create function postrider.fault_of_name(name text) returns text[]
   language sql immutable
@@ -139,6 +139,9 @@ create function postrider.fault_of(event jsonb) returns text[]
         then array['PR001', 'content_type', null, 'content_type is not a media type: give one such as application/json'] end,
       postrider.fault_of_time(event, 'time'),
       postrider.fault_of_time(event, 'deliver_at'),
+      postrider.fault_of_time(event, 'expires_at'),
+      case when (event ->> 'expires_at')::timestamptz <= (event ->> 'deliver_at')::timestamptz
+        then array['PR001', 'expires_at', null, 'expires_at is not after deliver_at: it would never be delivered'] end,
       case when (event ->> 'order') not in ('insert', 'commit') then array['PR001', 'order', null, 'order is neither insert nor commit']
         when (event ->> 'order') = 'commit' and (event ->> 'key') is null
           then array['PR001', 'order', null, 'order commit is the order within a key: give a key'] end,
@@ -186,7 +189,7 @@ begin
       perform pg_advisory_xact_lock(postrider.lock_of(event ->> 'key'));
     end if;
     insert into postrider.events as written
-      (id, bucket, type, key, source, subject, tenant, time, deliver_at, content_type, headers, payload, payload_bytes)
+      (id, bucket, type, key, source, subject, tenant, time, deliver_at, expires_at, content_type, headers, payload, payload_bytes)
     values (
       coalesce((event ->> 'id')::uuid, postrider.uuidv7()),
       coalesce(postrider.bucket_of(event ->> 'key'), floor(random() * 256)::smallint),
@@ -197,6 +200,7 @@ begin
       event ->> 'tenant',
       (event ->> 'time')::timestamptz,
       (event ->> 'deliver_at')::timestamptz,
+      (event ->> 'expires_at')::timestamptz,
       coalesce(event ->> 'content_type', case when event ->> 'payload_base64' is null then 'application/json' else 'application/octet-stream' end),
       coalesce(nullif(event -> 'headers', 'null'), '{}'),
       event -> 'payload',
@@ -215,7 +219,7 @@ begin
     end loop;
     return query
       insert into postrider.events as written
-        (id, bucket, type, key, source, subject, tenant, time, deliver_at, content_type, headers, payload, payload_bytes)
+        (id, bucket, type, key, source, subject, tenant, time, deliver_at, expires_at, content_type, headers, payload, payload_bytes)
       select
         coalesce((item.event ->> 'id')::uuid, postrider.uuidv7()),
         coalesce(postrider.bucket_of(item.event ->> 'key'), floor(random() * 256)::smallint),
@@ -226,6 +230,7 @@ begin
         item.event ->> 'tenant',
         (item.event ->> 'time')::timestamptz,
         (item.event ->> 'deliver_at')::timestamptz,
+        (item.event ->> 'expires_at')::timestamptz,
         coalesce(item.event ->> 'content_type', case when item.event ->> 'payload_base64' is null then 'application/json' else 'application/octet-stream' end),
         coalesce(nullif(item.event -> 'headers', 'null'), '{}'),
         item.event -> 'payload',

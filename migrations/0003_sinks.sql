@@ -15,23 +15,46 @@ create function postrider.type_filter(types text[]) returns text
     from unnest(types) as one (filter));
 
 create table postrider.sinks (
-  name       text        primary key constraint sinks_name check (name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
-  kind       text        not null,
-  state      text        not null default 'active' constraint sinks_state check (state in ('active', 'paused')),
-  lanes      smallint    not null constraint sinks_lanes check (lanes between 1 and 64),
-  types      text[]      constraint sinks_types check (postrider.are_type_filters(types)),
-  filter     text        generated always as (postrider.type_filter(types)) stored,
-  ordering   text        not null default 'key' constraint sinks_ordering check (ordering in ('key', 'none')),
-  on_dead    text        not null default 'block' constraint sinks_on_dead check (on_dead in ('block', 'skip')),
-  audit      text        not null default 'all' constraint sinks_audit check (audit in ('all', 'failures', 'none')),
-  origin     pg_snapshot not null default '1:1:',
-  created_at timestamptz not null default clock_timestamp()
+  name         text        primary key constraint sinks_name check (name ~ '^[a-z0-9][a-z0-9_-]{0,62}(/[a-z0-9][a-z0-9_-]{0,62})?$'),
+  kind         text        not null,
+  state        text        not null default 'active'
+    constraint sinks_state check (state in ('pending', 'active', 'paused', 'disabled', 'gone')),
+  state_since  timestamptz not null default clock_timestamp(),
+  state_until  timestamptz,
+  state_by     text,
+  state_reason text,
+  lanes        smallint    not null constraint sinks_lanes check (lanes between 1 and 64),
+  types        text[]      constraint sinks_types check (postrider.are_type_filters(types)),
+  filter       text        generated always as (postrider.type_filter(types)) stored,
+  tenant       text,
+  ordering     text        not null default 'key' constraint sinks_ordering check (ordering in ('key', 'none')),
+  on_dead      text        not null default 'block' constraint sinks_on_dead check (on_dead in ('block', 'park', 'skip')),
+  audit        text        not null default 'all' constraint sinks_audit check (audit in ('all', 'failures', 'none')),
+  concurrency  int         not null default 32 constraint sinks_concurrency check (concurrency between 1 and 1024),
+  rate         real        constraint sinks_rate check (rate > 0),
+  live_concurrency int     constraint sinks_live_concurrency check (live_concurrency between 1 and 1024),
+  live_rate    real        constraint sinks_live_rate check (live_rate > 0),
+  family       text        references postrider.sinks on delete cascade,
+  fans_out     boolean     not null default false,
+  origin       pg_snapshot not null default '1:1:',
+  created_at   timestamptz not null default clock_timestamp(),
+  changed_at   timestamptz not null default clock_timestamp(),
+  constraint sinks_until check (state = 'paused' or state_until is null),
+  constraint sinks_family check ((family is null) = (name !~ '/'))
 );
-comment on table postrider.sinks is 'Named destinations, each with its own progress. Written by relays from their configuration when they start.';
+comment on table postrider.sinks is 'Named destinations, each with its own progress. Written by relays from their configuration when they start; an endpoint of a sink that fans out has a row of its own, and is a sink in every respect.';
+comment on column postrider.sinks.state is 'Only an active sink is carried; the cursor of any other stands still. degraded is an active one whose circuit is open.';
+comment on column postrider.sinks.state_until is 'A pause ends by itself at this time.';
 comment on column postrider.sinks.types is 'Filters on event types (segments, * for one, ** at the end for the rest); null takes all.';
 comment on column postrider.sinks.filter is 'The filters as one regular expression.';
-comment on column postrider.sinks.on_dead is 'What a dead head does to later events of its key: block them, or let them pass.';
+comment on column postrider.sinks.tenant is 'Only events of this tenant; null takes all.';
+comment on column postrider.sinks.on_dead is 'What becomes of an event that cannot be delivered: block makes later events of its key wait, park lets them pass, skip gives it up.';
+comment on column postrider.sinks.concurrency is 'Deliveries in flight at most, over all relays, as configured; live_concurrency, set by an operator, outweighs it.';
+comment on column postrider.sinks.rate is 'Deliveries begun in a second at most, over all relays, as configured; null is no limit. live_rate, set by an operator, outweighs it; infinity lifts it.';
+comment on column postrider.sinks.family is 'For an endpoint: the sink that it belongs to.';
+comment on column postrider.sinks.fans_out is 'It has endpoints, which carry its events; itself it has no lanes.';
 comment on column postrider.sinks.origin is 'Events visible in this snapshot were written before the sink began, and are not for it.';
+create index sinks_family on postrider.sinks (family) where family is not null;
 
 create table postrider.lanes (
   sink         text        not null references postrider.sinks on delete cascade,
@@ -39,10 +62,15 @@ create table postrider.lanes (
   relay        uuid,
   leased_until timestamptz not null default '-infinity',
   anchor       bigint      not null default 0,
+  careful      int         not null default 0,
+  suspect      bigint,
+  strikes      smallint    not null default 0,
   primary key (sink, lane)
 ) with (fillfactor = 50);
 comment on table postrider.lanes is 'A lane is an ordered share of a sink''s stream: the unit that relays claim. Leases run by the clock of the database.';
 comment on column postrider.lanes.anchor is 'Events at or below this position are not read from the log by this lane.';
+comment on column postrider.lanes.careful is 'Events carried at once, since a relay died with the lane in hand; 0 when all is well.';
+comment on column postrider.lanes.suspect is 'The event that is carried alone, because relays have died here; with strikes, how many did so while they carried just this.';
 
 -- A journal: the newest row of a lane is its cursor. Its primary key is the fence: a relay that has lost its lane
 -- collides here, and its whole settle rolls back.
@@ -74,52 +102,103 @@ create table postrider.relays (
   seen_at    timestamptz not null default clock_timestamp()
 ) with (fillfactor = 50);
 
--- Adds a sink, or brings its settings up to date; lanes and cursors of a known sink stay as they are.
--- `beginning` reads the log from its first event, `now` from the transactions that are not yet finished.
+-- What people did to the running system: who, what, why.
+create table postrider.actions (
+  id     bigint      generated always as identity primary key,
+  at     timestamptz not null default clock_timestamp(),
+  actor  text        not null,
+  action text        not null,
+  sink   text,
+  reason text,
+  detail jsonb       not null default '{}'
+);
+comment on table postrider.actions is 'What operators did (paused, resumed, limited, released …), and what relays decided for them (disabled, gone).';
+
+-- Where a stream begins: `beginning` is the first event of the log, `now` the transactions that are not yet finished.
+-- To be asked before anything is written, and in this order: what was visible before the snapshot is visible in it, and a
+-- transaction id that is drawn after it is above all that had begun.
+create type postrider.start as (origin pg_snapshot, "position" bigint, had_begun boolean);
+
+create function postrider.start_of(starts text) returns postrider.start
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as
+$$
+declare
+  newest constant bigint := (select max(e.position) from postrider.events as e);
+  had_begun constant boolean := pg_current_xact_id_if_assigned() is not null;
+begin
+  if starts is null or starts not in ('beginning', 'now') then
+    raise exception using errcode = 'invalid_parameter_value', message = format('starts is %L: give beginning or now', starts);
+  end if;
+  if starts = 'beginning' then
+    return row('1:1:'::pg_snapshot, 0::bigint, false);
+  end if;
+  return row(pg_current_snapshot(), coalesce(newest, 0::bigint), had_begun);
+end
+$$;
+
+-- Lanes and cursors of a sink that begins.
+create function postrider.begin_sink(sink postrider.sinks, start postrider.start) returns void
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as
+$$
+declare
+  horizon constant xid8 := case when start.origin::text = '1:1:' then '1' when not start.had_begun then pg_current_xact_id() end;
+begin
+  insert into postrider.lanes (sink, lane) select sink.name, nr from generate_series(0, sink.lanes - 1) as nr;
+  insert into postrider.checkpoints (sink, lane, fence, done, position, horizon)
+  select sink.name, nr, 1, start.origin, start.position, horizon from generate_series(0, sink.lanes - 1) as nr;
+end
+$$;
+
+-- Adds a sink, or brings its settings up to date; lanes and cursors of a known sink stay as they are. The endpoints of a
+-- sink that fans out follow its settings.
 create function postrider.put_sink(
-  sink text, kind text, lanes smallint, types text[], ordering text, on_dead text, audit text, starts text default 'now'
+  sink text, kind text, lanes smallint, types text[], ordering text, on_dead text, audit text, starts text default 'now',
+  concurrency int default 32, rate real default null, fans_out boolean default false
 ) returns postrider.sinks
   language plpgsql volatile set search_path = pg_catalog, pg_temp as
 $$
 declare
+  start constant postrider.start := postrider.start_of(starts);
   stored postrider.sinks;
   was postrider.sinks;
-  -- In this order: what was visible before the snapshot is visible in it, and a transaction id that is drawn after it
-  -- is above all that had begun.
-  newest constant bigint := (select max(e.position) from postrider.events as e);
-  had_begun constant boolean := pg_current_xact_id_if_assigned() is not null;
-  origin constant pg_snapshot := case starts when 'beginning' then '1:1:' when 'now' then pg_current_snapshot() end;
 begin
-  if origin is null then
-    raise exception using errcode = 'invalid_parameter_value', message = format('starts is %L: give beginning or now', starts);
-  end if;
-  insert into postrider.sinks (name, kind, lanes, types, ordering, on_dead, audit, origin)
-  values (sink, put_sink.kind, put_sink.lanes, put_sink.types, put_sink.ordering, put_sink.on_dead, put_sink.audit, origin)
+  insert into postrider.sinks (name, kind, lanes, types, ordering, on_dead, audit, concurrency, rate, fans_out, origin)
+  values (sink, put_sink.kind, put_sink.lanes, put_sink.types, put_sink.ordering, put_sink.on_dead, put_sink.audit,
+    put_sink.concurrency, put_sink.rate, put_sink.fans_out, start.origin)
   on conflict (name) do nothing
   returning * into stored;
   if found then
-    insert into postrider.lanes (sink, lane) select put_sink.sink, nr from generate_series(0, put_sink.lanes - 1) as nr;
-    insert into postrider.checkpoints (sink, lane, fence, done, position, horizon)
-    select put_sink.sink, nr, 1, origin,
-      case starts when 'now' then coalesce(newest, 0) else 0 end,
-      case when starts = 'beginning' then '1' when not had_begun then pg_current_xact_id() end
-    from generate_series(0, put_sink.lanes - 1) as nr;
+    if not fans_out then
+      perform postrider.begin_sink(stored, start);
+    end if;
     return stored;
   end if;
 
   select * into strict was from postrider.sinks as s where s.name = put_sink.sink;
-  if (was.kind, was.types, was.ordering, was.on_dead, was.audit)
-     is not distinct from (put_sink.kind, put_sink.types, put_sink.ordering, put_sink.on_dead, put_sink.audit) then
+  if was.fans_out <> put_sink.fans_out then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = format('sink %s %s', sink, case when was.fans_out then 'has endpoints: it cannot become a single destination' else 'is a single destination: it cannot have endpoints' end),
+      hint = 'Give the new one another name.';
+  end if;
+  if (was.kind, was.types, was.ordering, was.on_dead, was.audit, was.concurrency, was.rate)
+     is not distinct from (put_sink.kind, put_sink.types, put_sink.ordering, put_sink.on_dead, put_sink.audit, put_sink.concurrency, put_sink.rate) then
     return was;
   end if;
-  update postrider.sinks as s
-  set kind = put_sink.kind, types = put_sink.types, ordering = put_sink.ordering, on_dead = put_sink.on_dead, audit = put_sink.audit
-  where s.name = put_sink.sink
-  returning * into strict stored;
-
-  if (was.ordering, was.on_dead) is distinct from (stored.ordering, stored.on_dead) then
-    perform postrider.release_needless(stored);
-  end if;
+  for stored in
+    update postrider.sinks as s
+    set kind = put_sink.kind, ordering = put_sink.ordering, on_dead = put_sink.on_dead, audit = put_sink.audit,
+      concurrency = put_sink.concurrency, rate = put_sink.rate, changed_at = clock_timestamp(),
+      -- An endpoint has filters of its own.
+      types = case when s.name = put_sink.sink then put_sink.types else s.types end
+    where s.name = put_sink.sink or s.family = put_sink.sink
+    returning *
+  loop
+    if (was.ordering, was.on_dead) is distinct from (stored.ordering, stored.on_dead) then
+      perform postrider.release_needless(stored);
+    end if;
+  end loop;
+  select * into strict stored from postrider.sinks as s where s.name = put_sink.sink;
   return stored;
 end
 $$;

@@ -18,7 +18,7 @@ beforeEach(async () => {
 })
 afterEach(() => db[Symbol.asyncDispose]())
 
-async function putSink(onDead: 'block' | 'skip', ordering: 'key' | 'none' = 'key', name = 'shop'): Promise<void> {
+async function putSink(onDead: 'block' | 'park', ordering: 'key' | 'none' = 'key', name = 'shop'): Promise<void> {
   await client.query(`select postrider.put_sink($1, 'webhook', 4::smallint, null, $2, $3, 'all', 'beginning')`, [
     name,
     ordering,
@@ -72,7 +72,7 @@ describe('release_heads lets the first blocked event of a key go', () => {
     ['not behind a retrying head', ['retrying', 'blocked', 'blocked'], 'block', ['retrying', 'blocked', 'blocked']],
     ['not behind a held head', ['held', 'blocked'], 'block', ['held', 'blocked']],
     ['not behind a dead head that blocks', ['dead', 'blocked'], 'block', ['dead', 'blocked']],
-    ['behind a dead head that may be skipped', ['dead', 'blocked', 'blocked'], 'skip', ['dead', 'retrying', 'blocked']],
+    ['behind a dead head that may be skipped', ['dead', 'blocked', 'blocked'], 'park', ['dead', 'retrying', 'blocked']],
     ['behind a scheduled event, which is in nobody’s way yet', ['scheduled', 'blocked'], 'block', ['scheduled', 'retrying']],
     ['not before a head that stands later in the log', ['blocked', 'retrying'], 'block', ['blocked', 'retrying']],
   ] as const)('%s', async ([, before, onDead, after]) => {
@@ -222,9 +222,9 @@ describe('a relay that blocks an event and an operator who removes its head do n
 describe('put_sink', () => {
   test('lets events go that wait by rules which the sink no longer has', async () => {
     await rows(['dead', 'blocked', 'blocked'])
-    await putSink('skip')
+    await putSink('park')
     expect((await states()).slice(0, 3)).toEqual(['dead', 'retrying', 'blocked'])
-    await putSink('skip', 'none')
+    await putSink('park', 'none')
     expect((await states()).slice(0, 3)).toEqual(['dead', 'retrying', 'retrying'])
   })
 
@@ -247,7 +247,7 @@ describe('put_sink', () => {
   test('changes the settings of a known sink, but neither its lanes nor where it stands', async () => {
     const { rows: found } = await client.query(
       `select kind, state, lanes, types, ordering, on_dead, audit, filter
-       from postrider.put_sink('shop', 'kafka', 8::smallint, '{a.*}', 'none', 'skip', 'none', 'now')`,
+       from postrider.put_sink('shop', 'kafka', 8::smallint, '{a.*}', 'none', 'park', 'none', 'now')`,
     )
     expect(found).toEqual([
       {
@@ -256,7 +256,7 @@ describe('put_sink', () => {
         lanes: 4,
         types: ['a.*'],
         ordering: 'none',
-        on_dead: 'skip',
+        on_dead: 'park',
         audit: 'none',
         filter: '^(a\\.[^.]+)$',
       },

@@ -1,13 +1,12 @@
-/** What the commands read; migrations/0005_views.sql and 0003_sinks.sql are the source. Counts and positions come as decimal strings. */
+/** What the commands read; migrations/0010_views.sql and 0003_sinks.sql are the source. Counts and positions come as decimal strings. */
 export interface Views {
   backlog: {
     sink: string
-    state: 'active' | 'paused'
+    state: 'pending' | 'active' | 'paused' | 'disabled' | 'gone'
     pending: string
     scheduled: string
     retrying: string
     blocked: string
-    held: string
     dead: string
     oldest_pending_at: Date | null
     counted_all: boolean

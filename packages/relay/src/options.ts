@@ -45,8 +45,11 @@ export interface SinkOptions {
   readonly concurrency?: number
   /** `key`: events of one key one after the other, in the order of their inserts. Default `key`. */
   readonly ordering?: 'key' | 'none'
-  /** What a dead letter does to later events of its key: `block` them or let them `skip` it. Default `block`. */
-  readonly onDead?: 'block' | 'skip'
+  /**
+   * What becomes of an event that cannot be delivered: `block` makes later events of its key wait until an operator decides,
+   * `park` keeps it as a dead letter and lets them pass, `skip` gives it up with a record. Default `block`.
+   */
+  readonly onDead?: 'block' | 'park' | 'skip'
   /** Default `standard`. */
   readonly retry?: keyof typeof retryPolicies | RetryPolicy
   /** Which attempts are recorded. Default `all`. */
@@ -134,7 +137,7 @@ export function settingsOf(options: RelayOptions): Settings {
       lanes: number(`${at}.lanes`, given.lanes, 4, 1, 64),
       concurrency: number(`${at}.concurrency`, given.concurrency, 32, 1, 1_024),
       ordering: oneOf(`${at}.ordering`, given.ordering, 'key', ['key', 'none']),
-      onDead: oneOf(`${at}.onDead`, given.onDead, 'block', ['block', 'skip']),
+      onDead: oneOf(`${at}.onDead`, given.onDead, 'block', ['block', 'park', 'skip']),
       retry: policy(`${at}.retry`, given.retry ?? 'standard', problems),
       audit: oneOf(`${at}.audit`, given.audit, 'all', ['all', 'failures', 'none']),
       startFrom: oneOf(`${at}.startFrom`, given.startFrom, 'beginning', ['beginning', 'now']),

@@ -130,20 +130,21 @@ function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, results
 function changesOf(schema: RawBuilder<unknown>, lane: Lane, rows: readonly TroubleRow[]): RawBuilder<unknown> {
   return sql`changed as (
     update ${schema}.deliveries as d
-    set state = c.state, attempts = c.attempts, available_at = clock_timestamp() + c.in_ms * interval '1 millisecond',
-      error_code = coalesce(c.error_code, d.error_code), error = coalesce(c.error, d.error),
+    set state = c.state, parked = c.state = 'dead' and ${lane.route.onDead !== 'block'}, attempts = c.attempts, available_at = clock_timestamp() + c.in_ms * interval '1 millisecond',
+      error_code = coalesce(c.error_code, d.error_code), error = coalesce(c.error, d.error), status = coalesce(c.status, d.status),
       first_tried_at = coalesce(d.first_tried_at, case when c.tried then clock_timestamp() end),
       since = case when d.state = c.state then d.since else clock_timestamp() end
-    from ${unnested(rows)} as c (position, slot, event_id, key, state, attempts, in_ms, error_code, error, tried)
+    from ${unnested(rows)} as c (position, slot, event_id, key, state, attempts, in_ms, error_code, error, status, tried)
     where d.sink = ${lane.sink} and d.position = c.position)`
 }
 
 function additionsOf(schema: RawBuilder<unknown>, lane: Lane, rows: readonly TroubleRow[]): RawBuilder<unknown> {
   return sql`added as (
-    insert into ${schema}.deliveries (sink, lane, position, slot, event_id, key, state, attempts, available_at, error_code, error, first_tried_at)
-    select ${lane.sink}, ${lane.number}, c.position, c.slot, c.event_id, c.key, c.state, c.attempts,
-      clock_timestamp() + c.in_ms * interval '1 millisecond', c.error_code, c.error, case when c.tried then clock_timestamp() end
-    from ${unnested(rows)} as c (position, slot, event_id, key, state, attempts, in_ms, error_code, error, tried)
+    insert into ${schema}.deliveries (sink, lane, position, slot, event_id, key, state, parked, attempts, available_at, error_code, error, status, first_tried_at)
+    select ${lane.sink}, ${lane.number}, c.position, c.slot, c.event_id, c.key, c.state,
+      c.state = 'dead' and ${lane.route.onDead !== 'block'}, c.attempts,
+      clock_timestamp() + c.in_ms * interval '1 millisecond', c.error_code, c.error, c.status, case when c.tried then clock_timestamp() end
+    from ${unnested(rows)} as c (position, slot, event_id, key, state, attempts, in_ms, error_code, error, status, tried)
     on conflict (sink, position) do nothing)`
 }
 
@@ -159,6 +160,7 @@ function unnested(rows: readonly TroubleRow[]): RawBuilder<unknown> {
       ${column(({ inMs }) => Math.max(0, inMs))}::float8[],
       ${column(({ code }) => code)}::text[],
       ${column(({ error }) => error)}::text[],
+      ${column(({ status }) => status)}::int[],
       ${column(({ tried }) => tried)}::boolean[]
     )`
 }

@@ -27,6 +27,8 @@ export interface TroubleRow {
   readonly inMs: number
   readonly code: string | null
   readonly error: string | null
+  /** Status of the answer, if there was one. */
+  readonly status: number | null
   /** It has been attempted: its age counts from now, if not from before. */
   readonly tried: boolean
 }
@@ -53,7 +55,17 @@ export function settlementOf(
     if (carried.event.key !== null && ordered(carried)) keys.add(carried.event.key)
   }
   const row = (carried: Carried, state: DeliveryState, more: Partial<TroubleRow> = {}): void => {
-    rows.push({ carried, state, attempts: carried.attempts, inMs: 0, code: null, error: null, tried: false, ...more })
+    rows.push({
+      carried,
+      state,
+      attempts: carried.attempts,
+      inMs: 0,
+      code: null,
+      error: null,
+      status: null,
+      tried: false,
+      ...more,
+    })
   }
   const block = (carried: Carried): void => {
     touch(carried)
@@ -62,7 +74,8 @@ export function settlementOf(
   }
 
   const results = [...carriage.finished, ...late]
-  for (const { carried, verdict } of results) {
+  for (const { carried, outcome, verdict } of results) {
+    const status = outcome.status ?? null
     switch (verdict.kind) {
       case 'delivered':
         if (carried.row === null) break
@@ -72,7 +85,7 @@ export function settlementOf(
       case 'retry': {
         const { code, message } = verdict.error
         const attempts = carried.attempts + (verdict.counts ? 1 : 0)
-        row(carried, 'retrying', { attempts, inMs: verdict.delayMs, code, error: message, tried: true })
+        row(carried, 'retrying', { attempts, inMs: verdict.delayMs, code, error: message, status, tried: true })
         break
       }
       case 'dead':
@@ -80,6 +93,7 @@ export function settlementOf(
           attempts: carried.attempts + 1,
           code: verdict.error.code,
           error: verdict.error.message,
+          status,
           tried: true,
         })
         touch(carried)

@@ -6,7 +6,7 @@ import type { SinkSettings } from './options.ts'
 import { Slots } from './slots.ts'
 
 /** The newest migration that this relay needs. */
-const neededMigration = '0005_views'
+const neededMigration = '0010_views'
 
 /**
  * Checks, before anything is carried, that the database is what this relay was made for.
@@ -52,7 +52,8 @@ export async function openRoute({ db, schema }: Database, sink: SinkSettings): P
     select stored.lanes, stored.filter as type_filter
     from ${schema}.put_sink(
       ${sink.name}, ${sink.sink.kind}, ${sink.lanes}::smallint, ${sink.types}::text[],
-      ${sink.ordering}, ${sink.onDead}, ${sink.audit}, ${sink.startFrom}
+      ${sink.ordering}, ${sink.onDead}, ${sink.audit}, ${sink.startFrom},
+      ${sink.concurrency}
     ) as stored`.execute(db)
   const stored = rows[0]
   if (stored === undefined) throw new TypeError('put_sink answered nothing')

@@ -45,8 +45,7 @@ export async function claimTrouble({ db, schema }: Database, lane: Lane, limit: 
     ), heads as materialized (
       select due.key, min(due.position) as position, (
         select min(o.position) from ${schema}.deliveries as o
-        where o.sink = ${lane.sink} and o.key = due.key and o.state in ('retrying', 'held', 'dead')
-          and (o.state <> 'dead' or ${lane.route.onDead} = 'block')
+        where o.sink = ${lane.sink} and o.key = due.key and o.state in ('retrying', 'dead') and not o.parked
           and not exists (select from due as same where same.position = o.position)
       ) as barrier
       from due where ${ordered} and due.key is not null group by due.key
@@ -142,7 +141,7 @@ export async function knownTrouble({ db, schema }: Database, lane: Lane, events:
     ) or exists (
       select from ${schema}.deliveries as d
       where d.sink = ${lane.sink} and d.key = wanted.key
-        and d.state in ('retrying', 'held', 'dead') and (d.state <> 'dead' or ${lane.route.onDead} = 'block')
+        and d.state in ('retrying', 'dead') and not d.parked
     )
     union all
     select null, d.position::text from ${schema}.deliveries as d

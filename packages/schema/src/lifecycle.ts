@@ -11,7 +11,7 @@ export const lifecycle = {
     rejected: 'dead',
     overtaken: 'blocked',
     discarded: 'settled',
-    paused: 'held',
+    expired: 'settled',
   },
   /** Due at `available_at`: a failed attempt, or a head that was released. */
   retrying: {
@@ -20,7 +20,7 @@ export const lifecycle = {
     rejected: 'dead',
     overtaken: 'blocked',
     discarded: 'settled',
-    paused: 'held',
+    expired: 'settled',
   },
   /** Waits behind an earlier event of its key. When that is delivered it is released, or carried at once right behind it. */
   blocked: {
@@ -29,10 +29,8 @@ export const lifecycle = {
     failed: 'retrying',
     rejected: 'dead',
     discarded: 'settled',
-    paused: 'held',
+    expired: 'settled',
   },
-  /** Set aside by an operator or by the state of its sink. */
-  held: { resumed: 'retrying', discarded: 'settled' },
   /** A dead letter: will not be tried again by itself. */
   dead: { retried: 'retrying', discarded: 'settled' },
 } as const

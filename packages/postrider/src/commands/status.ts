@@ -19,7 +19,7 @@ interface Status {
 
 interface SinkStatus {
   readonly name: string
-  readonly state: 'active' | 'paused'
+  readonly state: 'pending' | 'active' | 'paused' | 'disabled' | 'gone'
   /** Events that the sink has not reached; at most 10,001, which means more than 10,000. So are the other counts. */
   readonly pending: number
   /** False when the backlog is so long that not all of it was looked at: `pending` is then a lower bound. */
@@ -28,7 +28,6 @@ interface SinkStatus {
   readonly scheduled: number
   readonly retrying: number
   readonly blocked: number
-  readonly held: number
   readonly dead: number
   /** `relay` is the name of who carries the lane now, or null. */
   readonly lanes: readonly { readonly lane: number; readonly relay: string | null }[]
@@ -90,7 +89,6 @@ async function readStatus(database: Database, schema: string): Promise<Status> {
         scheduled: Number(row.scheduled),
         retrying: Number(row.retrying),
         blocked: Number(row.blocked),
-        held: Number(row.held),
         dead: Number(row.dead),
         lanes: lanes.filter(({ sink }) => sink === row.sink).map(({ lane, relay }) => ({ lane, relay })),
       })),
@@ -126,7 +124,6 @@ function show({ schema, sinks, relays }: Status): void {
       { title: 'scheduled', align: 'right', cell: ({ scheduled }) => count(scheduled) },
       { title: 'retrying', align: 'right', cell: ({ retrying }) => count(retrying) },
       { title: 'blocked', align: 'right', cell: ({ blocked }) => count(blocked) },
-      { title: 'held', align: 'right', cell: ({ held }) => count(held) },
       { title: 'dead', align: 'right', cell: ({ dead }) => alarming(dead) },
       { title: 'lanes', cell: ({ lanes }) => wordLanes(lanes) },
     ]),

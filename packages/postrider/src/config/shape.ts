@@ -61,7 +61,7 @@ const webhook = z.strictObject({
   // One connection for every slot, and the sink takes 256 at most.
   concurrency: whole(1, 256).default(32),
   ordering: z.enum(['key', 'none']).default('key'),
-  onDead: z.enum(['block', 'skip']).default('block'),
+  onDead: z.enum(['block', 'park', 'skip']).default('block'),
   retry: z
     .union(
       [

@@ -2,7 +2,7 @@
 
 -- The cursor of every lane: its newest checkpoint. Everything visible in `seen` is finished or within the open window.
 create view postrider.cursors as
-select s.name as sink, l.lane, s.lanes, s.types, s.filter, l.anchor, l.relay, l.leased_until,
+select s.name as sink, l.lane, s.lanes, s.types, s.filter, s.tenant, l.anchor, l.relay, l.leased_until,
   c.fence, c.done, c.target, coalesce(c.target, c.done) as seen, c.position, c.at
 from postrider.sinks as s
 join postrider.lanes as l on l.sink = s.name
@@ -25,11 +25,12 @@ create function postrider.look_ahead(sink text, look bigint)
   language sql stable
   begin atomic
     select c.lane,
-      e.unseen and postrider.lane_of(e.bucket, c.lanes) = c.lane and e.position > c.anchor and (c.filter is null or e.type ~ c.filter),
+      e.unseen and postrider.lane_of(e.bucket, c.lanes) = c.lane and e.position > c.anchor
+        and (c.filter is null or e.type ~ c.filter) and (c.tenant is null or e.tenant = c.tenant),
       e.id, e.position, e.type, e.key, e.created_at
     from postrider.cursors as c
     cross join lateral (
-      (select l.*, true as unseen from postrider.events as l where l.xid >= pg_snapshot_xmax(c.seen) order by l.xid, l.position limit look)
+      (select l.*, true as unseen from postrider.events as l where l.xid >= pg_snapshot_xmax(c.seen) and l.xid < pg_snapshot_xmax(pg_current_snapshot()) order by l.xid, l.position limit look)
       union all
       (select l.*, true from postrider.events as l where l.xid = any(array(select pg_snapshot_xip(c.seen))) limit look)
       union all
@@ -66,7 +67,6 @@ select s.name as sink, s.state,
   (select count(*) from (select from postrider.deliveries as d where d.sink = s.name and d.state = 'scheduled' limit 10001) as bounded) as scheduled,
   (select count(*) from (select from postrider.deliveries as d where d.sink = s.name and d.state = 'retrying' limit 10001) as bounded) as retrying,
   (select count(*) from (select from postrider.deliveries as d where d.sink = s.name and d.state = 'blocked' limit 10001) as bounded) as blocked,
-  (select count(*) from (select from postrider.deliveries as d where d.sink = s.name and d.state = 'held' limit 10001) as bounded) as held,
   (select count(*) from (select from postrider.deliveries as d where d.sink = s.name and d.state = 'dead' limit 10001) as bounded) as dead,
   ahead.oldest_pending_at,
   ahead.looked < 100000 / s.lanes as counted_all
@@ -78,7 +78,8 @@ cross join lateral (
     from postrider.look_ahead(s.name, 100000 / s.lanes) as a
     group by a.lane
   ) as by_lane
-) as ahead;
+) as ahead
+where not s.fans_out;
 
 -- Attempts at the newest events first. Ask with a limit.
 create view postrider.recent_attempts as
@@ -110,7 +111,6 @@ create function postrider.explain(event_id uuid)
             when head.event_id is null then 'nothing of its key is in the way any more: it goes on with the next settle of its lane; ' || carrier.words
             else format('behind event %s of the same key, which is %s', head.event_id, head.state)
           end
-        when 'held' then format('held since %s%s', d.since, ': ' || d.error)
         when 'dead' then format('dead since %s after %s attempts (%s: %s); postrider.retry(event_id) sends it again', d.since, d.attempts, d.error_code, d.error)
         when 'delivered' then
           case
@@ -119,8 +119,11 @@ create function postrider.explain(event_id uuid)
             else format('passed by the cursor, and waits nowhere; the audit of the sink (%s) keeps no record of it', s.audit)
           end
         when 'discarded' then format('discarded at %s by %s: %s', a.started_at, a.detail ->> 'actor', a.detail ->> 'reason')
+        when 'expired' then format('expired at %s, before it could be delivered', e.expires_at)
         when 'skipped' then 'written before the sink began, which started from then on'
-        when 'filtered' then format('type %s is not in the filter %s', e.type, c.types)
+        when 'filtered' then
+          case when e.type !~ c.filter then format('type %s is not in the filter %s', e.type, c.types)
+            else format('it is for tenant %s, and the sink takes those of %s', coalesce(e.tenant, 'nobody'), c.tenant) end
         when 'passed' then 'passed by the cursor, and no attempt is on record: the filter or the audit of the sink was another then, or retention has removed it'
         else 'behind the cursor; ' || carrier.words
       end,
@@ -136,21 +139,21 @@ create function postrider.explain(event_id uuid)
     left join lateral (
       select t.* from postrider.attempts as t
       where t.position = e.position and t.slot = e.slot and t.sink = c.sink
-      order by t.attempt desc, t.outcome = 'discarded' desc, t.outcome = 'delivered' desc, t.started_at desc limit 1
+      order by t.attempt desc, t.outcome in ('discarded', 'expired') desc, t.outcome = 'delivered' desc, t.started_at desc limit 1
     ) as a on true
     -- Of the heads in the way the nearest, before it if there is one: a late commit may stand behind a later event.
     left join lateral (
       select h.event_id, h.state from postrider.deliveries as h
       where d.state = 'blocked' and h.sink = d.sink and h.key = d.key
-        and h.state in ('retrying', 'held', 'dead') and (h.state <> 'dead' or s.on_dead = 'block')
+        and h.state in ('retrying', 'dead') and not h.parked
       order by h.position < d.position desc, abs(h.position - d.position) limit 1
     ) as head on true
     cross join lateral (
       select case
         when d.state is not null then d.state
-        when a.outcome in ('delivered', 'discarded') then a.outcome
+        when a.outcome in ('delivered', 'discarded', 'expired') then a.outcome
         when pg_visible_in_snapshot(e.xid, s.origin) then 'skipped'
-        when e.type !~ c.filter then 'filtered'
+        when e.type !~ c.filter or (c.tenant is not null and e.tenant is distinct from c.tenant) then 'filtered'
         when not postrider.has_passed(e.xid, e.position, c.done, c.target, c.position, c.anchor) then 'pending'
         when s.audit = 'all' then 'passed'
         else 'delivered'
