@@ -94,9 +94,15 @@ begin
 end
 $$;
 
--- Which cluster the stored snapshots belong to: in another one they mean nothing.
+-- Which cluster the stored snapshots and transaction ids belong to: in another one they mean nothing. A logical restore
+-- writes this row anew, by another transaction and into another table: that is how a copy is known, even beside the original.
 create table postrider.meta (
   only_one          boolean primary key default true check (only_one),
-  system_identifier bigint  not null
+  system_identifier bigint  not null,
+  xid               xid8    not null default pg_current_xact_id(),
+  table_id          oid     not null,
+  restored_position bigint  not null default 0
 );
-insert into postrider.meta (system_identifier) select system_identifier from pg_control_system();
+comment on column postrider.meta.xid is 'Transaction that wrote this row; with table_id, the table that it wrote into.';
+comment on column postrider.meta.restored_position is 'Events at or below this position came from elsewhere by a restore: their xid says nothing here.';
+insert into postrider.meta (system_identifier, table_id) select system_identifier, 'postrider.meta'::regclass from pg_control_system();

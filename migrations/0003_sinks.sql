@@ -7,12 +7,19 @@ create function postrider.are_type_filters(types text[]) returns boolean
     select from unnest(types) as one (filter)
     where filter is null or filter !~ '^(\*\*|([A-Za-z0-9_]+|\*)(\.([A-Za-z0-9_]+|\*))*(\.\*\*)?)$');
 
--- The filters as one regular expression; null takes all. The relay and every view use this and nothing else.
-create function postrider.type_filter(types text[]) returns text
+-- The filters as one regular expression; null takes all. The relay and every view use this and nothing else. An endpoint gets
+-- the notices about endpoints only when a filter names them, so there a wildcard in front does not stand for their first
+-- segment. (In brackets, because the name of the schema is put in wherever it stands whole.)
+create function postrider.type_filter(types text[], of_endpoint boolean default false) returns text
   language sql immutable
-  return (
-    select '^(' || string_agg(replace(replace(replace(filter, '.', '\.'), '*', '[^.]+'), '[^.]+[^.]+', '.+'), '|') || ')$'
-    from unnest(types) as one (filter));
+  return case
+    when types is null and of_endpoint then '^(?!p[o]strider\.)'
+    else (
+      select '^(' || string_agg(
+        case when of_endpoint and filter like '*%' then '(?!p[o]strider\.)' else '' end
+        || replace(replace(replace(filter, '.', '\.'), '*', '[^.]+'), '[^.]+[^.]+', '.+'), '|') || ')$'
+      from unnest(types) as one (filter))
+  end;
 
 create table postrider.sinks (
   name         text        primary key constraint sinks_name check (name ~ '^[a-z0-9][a-z0-9_-]{0,62}(/[a-z0-9][a-z0-9_-]{0,62})?$'),
@@ -25,7 +32,7 @@ create table postrider.sinks (
   state_reason text,
   lanes        smallint    not null constraint sinks_lanes check (lanes between 1 and 64),
   types        text[]      constraint sinks_types check (postrider.are_type_filters(types)),
-  filter       text        generated always as (postrider.type_filter(types)) stored,
+  filter       text        generated always as (postrider.type_filter(types, family is not null)) stored,
   tenant       text,
   ordering     text        not null default 'key' constraint sinks_ordering check (ordering in ('key', 'none')),
   on_dead      text        not null default 'block' constraint sinks_on_dead check (on_dead in ('block', 'park', 'skip')),
@@ -37,6 +44,8 @@ create table postrider.sinks (
   family       text        references postrider.sinks on delete cascade,
   fans_out     boolean     not null default false,
   origin       pg_snapshot not null default '1:1:',
+  origin_from  bigint      not null default 0,
+  origin_to    bigint,
   created_at   timestamptz not null default clock_timestamp(),
   changed_at   timestamptz not null default clock_timestamp(),
   constraint sinks_until check (state = 'paused' or state_until is null),
@@ -54,6 +63,8 @@ comment on column postrider.sinks.rate is 'Deliveries begun in a second at most,
 comment on column postrider.sinks.family is 'For an endpoint: the sink that it belongs to.';
 comment on column postrider.sinks.fans_out is 'It has endpoints, which carry its events; itself it has no lanes.';
 comment on column postrider.sinks.origin is 'Events visible in this snapshot were written before the sink began, and are not for it.';
+comment on column postrider.sinks.origin_from is 'So were those at or below this position: they had been restored from elsewhere by then.';
+comment on column postrider.sinks.origin_to is 'Events above this position were written after the sink began, whatever origin says: it was restored from elsewhere with them. Null: never.';
 create index sinks_family on postrider.sinks (family) where family is not null;
 
 create table postrider.lanes (
@@ -129,6 +140,12 @@ begin
   if starts is null or starts not in ('beginning', 'now') then
     raise exception using errcode = 'invalid_parameter_value', message = format('starts is %L: give beginning or now', starts);
   end if;
+  if postrider.is_moved() then
+    raise exception using
+      errcode = 'object_not_in_prerequisite_state',
+      message = 'this database was restored from elsewhere, and its cursors have not been anchored yet',
+      hint = 'Start a relay first, or select postrider.anchor_cursors().';
+  end if;
   if starts = 'beginning' then
     return row('1:1:'::pg_snapshot, 0::bigint, false);
   end if;
@@ -136,18 +153,37 @@ begin
 end
 $$;
 
--- Lanes and cursors of a sink that begins.
+-- Lanes and cursors of a sink that begins. Of events that were restored from elsewhere no cursor can tell whether it has
+-- passed them: a sink that wants them gets a row of deliveries for each.
 create function postrider.begin_sink(sink postrider.sinks, start postrider.start) returns void
   language plpgsql volatile set search_path = pg_catalog, pg_temp as
 $$
 declare
-  horizon constant xid8 := case when start.origin::text = '1:1:' then '1' when not start.had_begun then pg_current_xact_id() end;
+  from_beginning constant boolean := start.origin::text = '1:1:';
+  horizon constant xid8 := case when from_beginning then '1' when not start.had_begun then pg_current_xact_id() end;
+  restored constant bigint := (select m.restored_position from postrider.meta as m);
 begin
-  insert into postrider.lanes (sink, lane) select sink.name, nr from generate_series(0, sink.lanes - 1) as nr;
+  insert into postrider.lanes (sink, lane, anchor)
+  select sink.name, nr, case when from_beginning then 0 else restored end from generate_series(0, sink.lanes - 1) as nr;
   insert into postrider.checkpoints (sink, lane, fence, done, position, horizon)
-  select sink.name, nr, 1, start.origin, start.position, horizon from generate_series(0, sink.lanes - 1) as nr;
+  select sink.name, nr,
+    -- One of the same name may have been here before.
+    coalesce((select max(k.fence) from postrider.checkpoints as k where k.sink = begin_sink.sink.name and k.lane = nr), 0) + 1,
+    start.origin, greatest(start.position, restored), horizon
+  from generate_series(0, sink.lanes - 1) as nr;
+  if restored > 0 and from_beginning then
+    perform postrider.set_aside(sink.name, restored);
+  elsif restored > 0 then
+    update postrider.sinks as s set origin_from = restored where s.name = begin_sink.sink.name;
+  end if;
 end
 $$;
+
+-- Whether an event was written before a sink began.
+create function postrider.is_before(sink postrider.sinks, xid xid8, "position" bigint) returns boolean
+  language sql immutable
+  return "position" <= sink.origin_from
+    or ("position" <= coalesce(sink.origin_to, "position") and pg_visible_in_snapshot(xid, sink.origin));
 
 -- Adds a sink, or brings its settings up to date; lanes and cursors of a known sink stay as they are. The endpoints of a
 -- sink that fans out follow its settings.

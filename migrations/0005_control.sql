@@ -53,6 +53,9 @@ begin
   insert into postrider.actions (actor, action, sink, reason, detail)
   values (set_state.actor, case set_state.state when 'active' then 'resumed' else set_state.state end, set_state.sink, set_state.reason,
     jsonb_strip_nulls(jsonb_build_object('from', was, 'until', set_state.until)));
+  if set_state.state in ('disabled', 'gone') and set_state.state <> was then
+    perform postrider.tell_endpoint(sink, state, reason, actor);
+  end if;
   perform postrider.tell_relays();
   return set_state.state;
 end
@@ -99,14 +102,23 @@ $$;
 create function postrider.close_circuit(sink text) returns void
   language plpgsql volatile set search_path = pg_catalog, pg_temp as
 $$
+declare
+  was postrider.circuits;
 begin
+  select * into was from postrider.circuits as c
+  where c.sink = close_circuit.sink and (c.state <> 'closed' or c.failing_since is not null or c.gone_at is not null)
+  for update;
+  if not found then
+    return;
+  end if;
+  if was.told > 0 then
+    perform postrider.tell_endpoint(sink, 'recovered');
+  end if;
   update postrider.circuits as c
   set state = 'closed', trips = 0, opened_at = null, until = null, prober = null, error_code = null, error = null,
     failing_since = null, failures = 0, gone_at = null, told = 0, changed_at = clock_timestamp()
-  where c.sink = close_circuit.sink and (c.state <> 'closed' or c.failing_since is not null or c.gone_at is not null);
-  if found then
-    perform postrider.tell_relays();
-  end if;
+  where c.sink = close_circuit.sink;
+  perform postrider.tell_relays();
 end
 $$;
 
@@ -117,7 +129,7 @@ $$
 begin
   insert into postrider.circuits as c (sink, quiet_until)
   values (quiet_sink.sink, clock_timestamp() + ms * interval '1 millisecond')
-  on conflict (sink) do update set quiet_until = excluded.quiet_until, changed_at = clock_timestamp()
+  on conflict on constraint circuits_pkey do update set quiet_until = excluded.quiet_until, changed_at = clock_timestamp()
   where c.quiet_until is null or c.quiet_until < excluded.quiet_until - interval '500 milliseconds';
   if found then
     perform postrider.tell_relays();
@@ -183,6 +195,8 @@ begin
     if since > '-infinity' then
       perform postrider.leave_out(one.name, since, resume.reason, resume.actor);
     end if;
+    -- Nobody has seen that it works again, so nobody is told so.
+    update postrider.circuits as c set told = 0 where c.sink = one.name;
     perform postrider.close_circuit(one.name);
     perform postrider.set_state(one.name, 'active', resume.reason, resume.actor);
     resumed := resumed + 1;
@@ -191,8 +205,33 @@ begin
 end
 $$;
 
--- The cursor of a sink passes what was written before a time ('infinity': all there is). Its lanes are taken from whoever
--- has them, so that nobody settles by the old cursor. Deliveries in trouble stay.
+-- Takes the lanes of a sink from whoever has them: the next settle by an old cursor collides, and nothing of it is written.
+create function postrider.fence_off(sink text) returns void
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as
+$$
+declare
+  nr smallint;
+begin
+  update postrider.lanes as l set relay = null, leased_until = '-infinity' where l.sink = fence_off.sink;
+  for nr in select l.lane from postrider.lanes as l where l.sink = fence_off.sink order by l.lane loop
+    for try in 1 .. 20 loop
+      begin
+        insert into postrider.checkpoints (sink, lane, fence, done, target, position, horizon)
+        select k.sink, k.lane, k.fence + 1, k.done, k.target, k.position, k.horizon
+        from postrider.checkpoints as k where k.sink = fence_off.sink and k.lane = nr order by k.fence desc limit 1;
+        exit;
+      exception when unique_violation then
+        -- A settle that was under way has come first, and counts.
+        if try = 20 then
+          raise;
+        end if;
+      end;
+    end loop;
+  end loop;
+end
+$$;
+
+-- The cursor of a sink passes what was written before a time ('infinity': all there is). Deliveries in trouble stay.
 create function postrider.leave_out(sink text, before timestamptz, reason text, actor text) returns void
   language plpgsql volatile set search_path = pg_catalog, pg_temp as
 $$
@@ -200,18 +239,18 @@ declare
   first_kept constant bigint := case when before < 'infinity' then postrider.position_at(before) end;
   up_to constant bigint := coalesce(first_kept - 1, (select max(e.position) from postrider.events as e), 0);
 begin
-  update postrider.lanes as l
-  set anchor = greatest(l.anchor, up_to), relay = null, leased_until = '-infinity'
-  where l.sink = leave_out.sink;
-  insert into postrider.checkpoints (sink, lane, fence, done, target, position, horizon)
-  select c.sink, c.lane, c.fence + 1, c.done, c.target, c.position, c.horizon
+  perform postrider.fence_off(sink);
+  -- With where each lane stood, so that of every event it can be told whether it was left out or delivered before.
+  insert into postrider.actions (actor, action, sink, reason, detail)
+  select leave_out.actor, 'left_out', leave_out.sink, leave_out.reason, jsonb_build_object(
+    'before', leave_out.before, 'up_to_position', up_to,
+    'cursors', jsonb_object_agg(l.lane, jsonb_build_object('done', c.done, 'target', c.target, 'position', c.position, 'anchor', l.anchor)))
   from postrider.lanes as l
   cross join lateral (
     select * from postrider.checkpoints as k where k.sink = l.sink and k.lane = l.lane order by k.fence desc limit 1
   ) as c
   where l.sink = leave_out.sink;
-  insert into postrider.actions (actor, action, sink, reason, detail)
-  values (leave_out.actor, 'left_out', leave_out.sink, leave_out.reason, jsonb_build_object('before', leave_out.before, 'up_to_position', up_to));
+  update postrider.lanes as l set anchor = greatest(l.anchor, up_to) where l.sink = leave_out.sink;
 end
 $$;
 
@@ -239,7 +278,12 @@ create function postrider.end_pauses() returns void
   language plpgsql volatile set search_path = pg_catalog, pg_temp as
 $$
 begin
-  perform postrider.set_state(s.name, 'active', 'the time of the pause is over', 'postrider')
-  from postrider.sinks as s where s.state = 'paused' and s.state_until <= clock_timestamp();
+  -- Locked first: an operator may prolong the pause at this moment, and another relay may ask too.
+  perform postrider.set_state(over.name, 'active', 'the time of the pause is over', 'postrider')
+  from (
+    select s.name from postrider.sinks as s
+    where s.state = 'paused' and s.state_until <= clock_timestamp()
+    for update skip locked
+  ) as over;
 end
 $$;

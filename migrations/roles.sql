@@ -21,18 +21,37 @@ grant usage on schema postrider to postrider_writer, postrider_relay, postrider_
 -- A writer can emit, and nothing else.
 grant execute on function postrider.emit(jsonb) to postrider_writer;
 
--- A viewer reads everything, also the payloads.
+-- A viewer reads everything, also the payloads; but where endpoints send, and their secrets, only as endpoint_status shows them.
 grant select on all tables in schema postrider to postrider_viewer;
+revoke select on postrider.endpoints from postrider_viewer;
 grant execute on function
   postrider.lane_of(smallint, smallint),
   postrider.has_passed(xid8, bigint, pg_snapshot, pg_snapshot, bigint, bigint),
-  postrider.look_ahead(text, bigint),
-  postrider.explain(uuid)
+  postrider.is_before(postrider.sinks, xid8, bigint),
+  postrider.look_ahead(text, bigint, smallint),
+  postrider.position_at(timestamptz),
+  postrider.origin_of(text),
+  postrider.why_still(postrider.sinks, postrider.circuits),
+  postrider.who_carries(postrider.cursors, text, postrider.sinks, bigint),
+  postrider.explain(uuid),
+  postrider.segment_state(int), postrider.lanes_behind(int, bigint), postrider.current_slot(), postrider.is_moved(),
+  postrider.under_way(bigint),
+  postrider.letter_of(text, bigint)
+  to postrider_viewer;
+-- It may also ask what an operation would do.
+grant execute on function
+  postrider.preview_operation(text, jsonb, text), postrider.check_operation(text, jsonb, text), postrider.count_matching(text, jsonb, text),
+  postrider.check_filter(jsonb, text), postrider.refuse(text, text, text, boolean), postrider.known_sinks(), postrider.is_time(text),
+  postrider.words_of(jsonb), postrider.states_of(text, jsonb), postrider.are_type_filters(text[]), postrider.type_filter(text[], boolean),
+  postrider.delivery_conditions(jsonb, text[]), postrider.event_conditions(jsonb), postrider.bounds_of(jsonb),
+  postrider.find_deliveries(jsonb, text[], int, text, bigint, boolean, timestamptz, bigint),
+  postrider.find_events(jsonb, postrider.sinks, int, bigint, bigint)
   to postrider_viewer;
 
 -- A relay reads everything and writes its own progress; it can't write an event but through emit.
 grant select on all tables in schema postrider to postrider_relay;
 grant execute on all functions in schema postrider to postrider_relay;
-grant insert, update on postrider.sinks, postrider.lanes, postrider.relays, postrider.deliveries to postrider_relay;
+grant insert, update on postrider.sinks, postrider.lanes, postrider.relays, postrider.deliveries, postrider.circuits, postrider.operations to postrider_relay;
 grant delete on postrider.relays, postrider.deliveries, postrider.checkpoints to postrider_relay;
-grant insert on postrider.checkpoints, postrider.attempts to postrider_relay;
+grant insert on postrider.checkpoints, postrider.attempts, postrider.actions to postrider_relay;
+grant insert, update on postrider.endpoints, postrider.chores to postrider_relay;

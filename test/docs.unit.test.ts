@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path'
 import { loadConfig } from 'postrider'
 import { retryPolicies } from '@postrider/relay'
 import { errorCodes, limits } from '@postrider/schema'
-import { generateSecret, type WebhookFormat } from '@postrider/webhook'
+import { generateSealKey, generateSecret, type WebhookFormat } from '@postrider/webhook'
 import { createWriter, event, type EmitOptions } from '@postrider/writer'
 import { expect, onTestFinished, test } from 'vitest'
 import { parse } from 'yaml'
@@ -122,7 +122,12 @@ async function load(name: string, text: string): ReturnType<typeof loadConfig> {
   const [secret, database] = [generateSecret(), 'postgres://localhost/shop']
   for (const file of ['billing', 'billing-2025']) await writeFile(join(secrets, file), secret)
   await writeFile(join(programs.directory, name), text.replaceAll('/run/secrets', secrets))
-  const env = { POSTRIDER_DATABASE_URL: database, BILLING_SECRET: secret, WAREHOUSE_SECRET: secret }
+  const env = {
+    POSTRIDER_DATABASE_URL: database,
+    BILLING_SECRET: secret,
+    WAREHOUSE_SECRET: secret,
+    HOOKS_SECRET_KEY: generateSealKey(),
+  }
   return await loadConfig({}, { directory: programs.directory, env })
 }
 

@@ -18,7 +18,7 @@ beforeEach(async () => {
 })
 afterEach(() => db[Symbol.asyncDispose]())
 
-async function putSink(onDead: 'block' | 'park', ordering: 'key' | 'none' = 'key', name = 'shop'): Promise<void> {
+async function putSink(onDead: 'block' | 'park' | 'skip', ordering: 'key' | 'none' = 'key', name = 'shop'): Promise<void> {
   await client.query(`select postrider.put_sink($1, 'webhook', 4::smallint, null, $2, $3, 'all', 'beginning')`, [
     name,
     ordering,
@@ -26,11 +26,12 @@ async function putSink(onDead: 'block' | 'park', ordering: 'key' | 'none' = 'key
   ])
 }
 
-/** Rows of the first events, in these states. */
+/** Rows of the first events, in these states; `parked` is a dead one that may be passed. */
 async function rows(states: readonly string[], sink = 'shop'): Promise<void> {
   await client.query(
-    `insert into postrider.deliveries (sink, lane, position, slot, event_id, key, state, attempts, error_code, error, available_at)
-     select $3, postrider.lane_of(bucket, 4::smallint), position, slot, e.id, key, state, 2, 'status_5xx', 'x', clock_timestamp() + interval '1 hour'
+    `insert into postrider.deliveries (sink, lane, position, slot, event_id, key, state, parked, attempts, error_code, error, available_at)
+     select $3, postrider.lane_of(bucket, 4::smallint), position, slot, e.id, key, case state when 'parked' then 'dead' else state end, state = 'parked',
+       2, 'status_5xx', 'x', clock_timestamp() + interval '1 hour'
      from unnest($1::uuid[], $2::text[]) as wanted (id, state) join postrider.events as e on e.id = wanted.id`,
     [ids.slice(0, states.length), states, sink],
   )
@@ -38,7 +39,7 @@ async function rows(states: readonly string[], sink = 'shop'): Promise<void> {
 
 async function states(sink = 'shop'): Promise<string[]> {
   const { rows: found } = await client.query<{ state: string }>(
-    `select coalesce(d.state, 'none') as state from unnest($1::uuid[]) with ordinality as wanted (id, nth)
+    `select case when d.parked then 'parked' else coalesce(d.state, 'none') end as state from unnest($1::uuid[]) with ordinality as wanted (id, nth)
      left join postrider.deliveries as d on d.event_id = wanted.id and d.sink = $2 order by nth`,
     [ids, sink],
   )
@@ -68,15 +69,14 @@ async function trail(): Promise<unknown[]> {
 
 describe('release_heads lets the first blocked event of a key go', () => {
   test.for([
-    ['behind nothing', ['blocked', 'blocked'], 'block', ['retrying', 'blocked']],
-    ['not behind a retrying head', ['retrying', 'blocked', 'blocked'], 'block', ['retrying', 'blocked', 'blocked']],
-    ['not behind a held head', ['held', 'blocked'], 'block', ['held', 'blocked']],
-    ['not behind a dead head that blocks', ['dead', 'blocked'], 'block', ['dead', 'blocked']],
-    ['behind a dead head that may be skipped', ['dead', 'blocked', 'blocked'], 'park', ['dead', 'retrying', 'blocked']],
-    ['behind a scheduled event, which is in nobody’s way yet', ['scheduled', 'blocked'], 'block', ['scheduled', 'retrying']],
-    ['not before a head that stands later in the log', ['blocked', 'retrying'], 'block', ['blocked', 'retrying']],
-  ] as const)('%s', async ([, before, onDead, after]) => {
-    await putSink(onDead)
+    ['behind nothing', ['blocked', 'blocked'], ['retrying', 'blocked']],
+    ['not behind a retrying head', ['retrying', 'blocked', 'blocked'], ['retrying', 'blocked', 'blocked']],
+    ['not behind a dead head', ['dead', 'blocked'], ['dead', 'blocked']],
+    ['behind a dead head that is parked', ['parked', 'blocked', 'blocked'], ['parked', 'retrying', 'blocked']],
+    ['not behind a head that stands behind a parked one', ['parked', 'dead', 'blocked'], ['parked', 'dead', 'blocked']],
+    ['behind a scheduled event, which is in nobody’s way yet', ['scheduled', 'blocked'], ['scheduled', 'retrying']],
+    ['not before a head that stands later in the log', ['blocked', 'retrying'], ['blocked', 'retrying']],
+  ] as const)('%s', async ([, before, after]) => {
     await rows(before)
     await release()
     expect((await states()).slice(0, after.length)).toEqual(after)
@@ -109,10 +109,17 @@ describe('retry', () => {
     ])
   })
 
+  test('of a parked letter puts it in the way of its key again', async () => {
+    await rows(['parked', 'blocked'])
+    expect(await retry(ids[0])).toBe(1)
+    await release()
+    expect((await states()).slice(0, 2)).toEqual(['retrying', 'blocked'])
+  })
+
   test('touches nothing that is not dead', async () => {
-    await rows(['retrying', 'blocked', 'held', 'scheduled'])
+    await rows(['retrying', 'blocked', 'scheduled'])
     for (const id of ids) expect(await retry(id)).toBe(0)
-    expect(await states()).toEqual(['retrying', 'blocked', 'held', 'scheduled'])
+    expect(await states()).toEqual(['retrying', 'blocked', 'scheduled', 'none'])
     expect(await trail()).toEqual([])
   })
 
@@ -155,9 +162,102 @@ describe('discard', () => {
   test('at every sink, or at the one that is named', async () => {
     await putSink('block', 'key', 'other')
     await rows(['dead'])
-    await rows(['held'], 'other')
+    await rows(['retrying'], 'other')
     expect(await one(`select postrider.discard($1, 'because', 'other')`, [ids[0]])).toBe(1)
     expect([(await states())[0], (await states('other'))[0]]).toEqual(['dead', 'none'])
+  })
+})
+
+describe('release_key', () => {
+  const releaseKey = (key: string): Promise<unknown> => one(`select postrider.release_key('shop', $1, 'looked at', 'ann')`, [key])
+
+  test('lets the events of a key pass its dead heads, which stay dead letters, and says so', async () => {
+    await rows(['dead', 'dead', 'blocked', 'blocked'])
+    expect(await releaseKey('k')).toBe(2)
+    expect(await states()).toEqual(['parked', 'parked', 'retrying', 'blocked'])
+    expect(await due(2)).toBe(true)
+    expect((await client.query('select actor, action, sink, reason, detail from postrider.actions')).rows).toEqual([
+      { actor: 'ann', action: 'released', sink: 'shop', reason: 'looked at', detail: { key: 'k', events: ids.slice(0, 2) } },
+    ])
+  })
+
+  test('does not let them pass a head that is being retried', async () => {
+    await rows(['dead', 'retrying', 'blocked'])
+    expect(await releaseKey('k')).toBe(1)
+    expect((await states()).slice(0, 3)).toEqual(['parked', 'retrying', 'blocked'])
+  })
+
+  test('does and records nothing for another key, without a dead head, or at another sink', async () => {
+    await rows(['retrying', 'blocked', 'parked'])
+    expect([await releaseKey('k'), await releaseKey('j')]).toEqual([0, 0])
+    expect(await one(`select postrider.release_key('nobody', 'k', 'x')`, [])).toBe(0)
+    expect((await states()).slice(0, 3)).toEqual(['retrying', 'blocked', 'parked'])
+    expect((await client.query('select from postrider.actions')).rowCount).toBe(0)
+  })
+})
+
+describe('skip_key', () => {
+  const skipKey = (key: string, sink = 'shop'): Promise<unknown> =>
+    one(`select postrider.skip_key($2, $1, 'never mind', 'ann')`, [key, sink])
+
+  test.for(['dead', 'retrying'])('gives the %s head of a key up, with who and why, and lets the next go', async (state) => {
+    await rows([state, 'blocked', 'blocked'])
+    expect(await skipKey('k')).toBe(ids[0])
+    expect(await states()).toEqual(['none', 'retrying', 'blocked', 'none'])
+    expect(await trail()).toMatchObject([
+      { event_id: ids[0], outcome: 'discarded', detail: { actor: 'ann', reason: 'never mind' } },
+    ])
+    expect(await skipKey('k')).toBe(ids[1])
+    expect(await states()).toEqual(['none', 'none', 'retrying', 'none'])
+  })
+
+  test('is no parked letter, nothing that is not in the way, and not the head at another sink', async () => {
+    await putSink('block', 'key', 'other')
+    await rows(['parked', 'scheduled'])
+    await rows(['dead'], 'other')
+    expect([await skipKey('k'), await skipKey('j'), await skipKey('k', 'nobody')]).toEqual([null, null, null])
+    expect((await states()).slice(0, 2)).toEqual(['parked', 'scheduled'])
+    expect((await states('other'))[0]).toBe('dead')
+    expect(await trail()).toEqual([])
+  })
+})
+
+describe('a fingerprint', () => {
+  const of = async (
+    error: string | null,
+    sink = 'shop',
+    code: string | null = 'status_5xx',
+    status: number | null = 500,
+  ): Promise<unknown> => await one('select postrider.fingerprint($1, $2, $3, $4)', [sink, code, status, error])
+
+  test.for([
+    ['numbers', 'order 17 of 3', 'order 4 of 12345'],
+    ['UUIDs', 'no 0192b0f0-7a3e-7c51-9b1e-2f5d8c4a6e01 here', 'no 018f3c2e-0000-7000-8000-0000000000AA here'],
+    ['hashes', 'blob d41d8cd98f00b204 is gone', 'blob 0123456789abcdef01234567 is gone'],
+    ['addresses', 'connect ECONNREFUSED 10.0.0.1:80', 'connect ECONNREFUSED 192.168.17.4:8080'],
+    ['what stands in quotes', 'field "name" is not a "thing"', 'field "a longer one" is not a "b"'],
+    ['what stands in single quotes', `cannot read 'x' now`, `cannot read '' now`],
+  ] as const)('is the same for errors that differ in %s', async ([, first, second]) => {
+    expect(await of(first)).toMatch(/^[0-9a-f]{12}$/)
+    expect(await of(second)).toBe(await of(first))
+  })
+
+  test('is another for another message, class, status or sink, and there without any of them', async () => {
+    const all = [
+      await of('a thing'),
+      await of('b thing'),
+      await of('a thing', 'other'),
+      await of('a thing', 'shop', 'timeout'),
+      await of('a thing', 'shop', 'status_5xx', 502),
+      await of(null, 'shop', null, null),
+    ]
+    expect(new Set(all).size).toBe(all.length)
+  })
+
+  test('stands on dead letters alone', async () => {
+    await rows(['dead', 'retrying', 'parked'])
+    const { rows: found } = await client.query('select fingerprint from postrider.deliveries order by position')
+    expect(found).toEqual([{ fingerprint: await of('x', 'shop', 'status_5xx', null) }, { fingerprint: null }, found[0]])
   })
 })
 
@@ -223,9 +323,9 @@ describe('put_sink', () => {
   test('lets events go that wait by rules which the sink no longer has', async () => {
     await rows(['dead', 'blocked', 'blocked'])
     await putSink('park')
-    expect((await states()).slice(0, 3)).toEqual(['dead', 'retrying', 'blocked'])
-    await putSink('park', 'none')
-    expect((await states()).slice(0, 3)).toEqual(['dead', 'retrying', 'retrying'])
+    expect((await states()).slice(0, 3)).toEqual(['parked', 'retrying', 'blocked'])
+    await putSink('skip', 'none')
+    expect((await states()).slice(0, 3)).toEqual(['parked', 'retrying', 'retrying'])
   })
 
   test('leaves them alone when the rules stay', async () => {

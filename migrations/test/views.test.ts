@@ -98,9 +98,9 @@ describe('backlog counts what waits at a sink', () => {
     const ids = await emit(client, keyed(50))
     await client.query(
       `insert into postrider.deliveries (sink, lane, position, slot, event_id, key, state)
-       select 'all', 0, position, slot, id, key, (array['scheduled', 'retrying', 'retrying', 'blocked', 'held', 'dead', 'dead', 'dead'])[nth]
+       select 'all', 0, position, slot, id, key, (array['scheduled', 'retrying', 'retrying', 'blocked', 'dead', 'dead', 'dead'])[nth]
        from unnest($1::uuid[]) with ordinality as wanted (id, nth) join postrider.events as e using (id)`,
-      [ids.slice(0, 8)],
+      [ids.slice(0, 7)],
     )
     expect(await backlog('all')).toEqual({
       sink: 'all',
@@ -109,10 +109,13 @@ describe('backlog counts what waits at a sink', () => {
       scheduled: '1',
       retrying: '2',
       blocked: '1',
-      held: '1',
       dead: '3',
       oldest_pending_at: (await client.query<{ at: Date }>('select min(created_at) as at from postrider.events')).rows[0]?.at,
       counted_all: true,
+      family: null,
+      tenant: null,
+      circuit: 'closed',
+      circuit_until: null,
     })
     await pass()
     expect(await backlog('idle')).toMatchObject({ pending: '0', dead: '0', oldest_pending_at: null, counted_all: true })
@@ -134,6 +137,172 @@ describe('backlog counts what waits at a sink', () => {
     await putSink('rare-one-lane', ['rare'], 1)
     expect(await backlog('rare-one-lane')).toMatchObject({ pending: '1', counted_all: true })
   })
+})
+
+/** Rows of `deliveries` for events in this order. */
+async function trouble(
+  sink: string,
+  ids: readonly string[],
+  set: { readonly state: string; readonly error?: string; readonly parked?: boolean; readonly since?: string },
+): Promise<void> {
+  await client.query(
+    `insert into postrider.deliveries (sink, lane, position, slot, event_id, key, state, error_code, error, status, parked, since)
+     select $1, 0, position, slot, id, key, $3, case when $4::text is null then null else 'status_5xx' end, $4, 503, $5, coalesce($6::timestamptz, now())
+     from unnest($2::uuid[]) as wanted (id) join postrider.events as e using (id)`,
+    [sink, ids, set.state, set.error ?? null, set.parked ?? false, set.since ?? null],
+  )
+}
+
+describe('sink_status says how a sink is, and why', () => {
+  async function statusOf(sink: string): Promise<Record<string, unknown> | undefined> {
+    return (await client.query<Record<string, unknown>>('select * from postrider.sink_status where sink = $1', [sink])).rows[0]
+  }
+
+  test('active, paused for a time, degraded', async () => {
+    await putSink('all')
+    await emit(client, keyed(3))
+    await client.query(
+      `update postrider.lanes set relay = gen_random_uuid(), leased_until = clock_timestamp() + interval '1 minute', careful = lane where lane < 2`,
+    )
+    expect(await statusOf('all')).toMatchObject({
+      kind: 'webhook',
+      state: 'active',
+      since: expect.any(Date) as Date,
+      circuit: 'closed',
+      concurrency: 32,
+      rate: null,
+      limits_are_live: false,
+      lanes: 4,
+      lanes_carried: 2,
+      lanes_careful: 1,
+      pending: '3',
+      oldest_pending_age: expect.anything() as unknown,
+    })
+    await client.query(`select postrider.open_circuit('all', gen_random_uuid(), 60000, 60000, 'connect', 'refused', 10)`)
+    const degraded = await statusOf('all')
+    expect(degraded).toMatchObject({
+      state: 'degraded',
+      by: 'postrider',
+      reason: 'connect: refused',
+      circuit: 'open',
+      trips: 1,
+      failures: 10,
+    })
+    expect([degraded?.['until'], degraded?.['since']]).toEqual([degraded?.['circuit_until'], degraded?.['failing_since']])
+    expect(await backlog('all')).toMatchObject({ state: 'degraded', circuit: 'open', circuit_until: degraded?.['until'] })
+    await client.query(`select postrider.pause('all', 'their release', interval '1 hour', 'ann')`)
+    expect(await statusOf('all')).toMatchObject({
+      state: 'paused',
+      by: 'ann',
+      reason: 'their release',
+      until: expect.any(Date) as Date,
+      circuit: 'open',
+    })
+  })
+
+  test('with the limits in force, whoever set them', async () => {
+    await putSink('all')
+    await client.query('update postrider.sinks set rate = 9')
+    expect(await statusOf('all')).toMatchObject({ concurrency: 32, rate: 9, limits_are_live: false })
+    await client.query(`select postrider.set_limits('all', 2, 0.5)`)
+    expect(await statusOf('all')).toMatchObject({ concurrency: 2, rate: 0.5, limits_are_live: true })
+    await client.query(`select postrider.set_limits('all', null, 'infinity')`)
+    expect(await statusOf('all')).toMatchObject({ concurrency: 32, rate: null, limits_are_live: true })
+  })
+
+  test('of each endpoint, and not of the sink that has them; a tenant has only its own events before it', async () => {
+    await client.query(
+      `select postrider.put_sink('hooks', 'webhook', 1::smallint, null, 'key', 'block', 'all', 'beginning', fans_out => true)`,
+    )
+    await client.query(
+      `insert into postrider.sinks (name, kind, lanes, family, tenant) values ('hooks/a', 'webhook', 1, 'hooks', 'acme');
+       select postrider.begin_sink(s, postrider.start_of('beginning')) from postrider.sinks as s where name = 'hooks/a'`,
+    )
+    await emit(client, [{ type: 'a', tenant: 'acme' }, { type: 'a', tenant: 'zeta' }, { type: 'a' }])
+    const { rows } = await client.query('select sink, family, tenant, pending from postrider.sink_status')
+    expect(rows).toEqual([{ sink: 'hooks/a', family: 'hooks', tenant: 'acme', pending: '1' }])
+  })
+})
+
+describe('blocked_keys', () => {
+  test('names each key that waits, the head it waits for, and how many wait', async () => {
+    await putSink('all')
+    await putSink('other')
+    const ids = await emit(
+      client,
+      ['a', 'a', 'a', 'b', 'b', 'c', 'd', 'd'].map((key) => ({ type: 't', key })),
+    )
+    await trouble('all', ids.slice(0, 1), { state: 'dead', error: 'answered 503', since: '2026-01-02T03:04:05Z' })
+    await trouble('all', ids.slice(1, 3), { state: 'blocked' })
+    await trouble('all', ids.slice(3, 4), { state: 'retrying', error: 'x' })
+    await trouble('all', ids.slice(4, 5), { state: 'blocked' })
+    await trouble('all', ids.slice(5, 6), { state: 'dead' }) // nobody waits for it
+    await trouble('all', ids.slice(6, 7), { state: 'dead', parked: true }) // nobody has to wait for it
+    await trouble('all', ids.slice(7, 8), { state: 'blocked' })
+    await trouble('other', ids.slice(1, 2), { state: 'blocked' })
+    const { rows } = await client.query(
+      'select sink, key, head_event_id, head_state, error_code, error, since, blocked from postrider.blocked_keys order by sink, key',
+    )
+    expect(rows).toMatchObject([
+      {
+        sink: 'all',
+        key: 'a',
+        head_event_id: ids[0],
+        head_state: 'dead',
+        error_code: 'status_5xx',
+        error: 'answered 503',
+        since: new Date('2026-01-02T03:04:05Z'),
+        blocked: '2',
+      },
+      { sink: 'all', key: 'b', head_event_id: ids[3], head_state: 'retrying', blocked: '1' },
+      { sink: 'all', key: 'd', head_event_id: null, head_state: null, blocked: '1' },
+      { sink: 'other', key: 'a', head_event_id: null, blocked: '1' },
+    ])
+  })
+})
+
+test('dead_groups gathers dead letters by cause, with a sample, how many, and when they were seen', async () => {
+  await putSink('all')
+  await putSink('other')
+  const ids = await emit(client, keyed(6))
+  const at = ['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z', '2026-01-03T00:00:00Z']
+  for (const [n, since = ''] of at.entries()) {
+    await trouble('all', ids.slice(n, n + 1), { state: 'dead', error: `order ${n + 17} is closed`, since, parked: n === 1 })
+  }
+  await trouble('all', ids.slice(3, 4), { state: 'dead', error: 'no room' })
+  await trouble('all', ids.slice(4, 5), { state: 'retrying', error: 'no room' })
+  await trouble('other', ids.slice(0, 1), { state: 'dead', error: 'order 1 is closed' })
+  const { rows } = await client.query(
+    `select sink, error_code, status, sample, sample_event_id, count, first_seen, last_seen from postrider.dead_groups order by count desc, sink`,
+  )
+  expect(rows).toMatchObject([
+    {
+      sink: 'all',
+      error_code: 'status_5xx',
+      status: 503,
+      sample: 'order 17 is closed',
+      sample_event_id: ids[0],
+      count: '3',
+      first_seen: new Date(at[0] ?? ''),
+      last_seen: new Date(at[2] ?? ''),
+    },
+    { sink: 'all', sample: 'no room', count: '1' },
+    { sink: 'other', sample: 'order 1 is closed', count: '1' },
+  ])
+})
+
+test('recent_rates tells what came of attempts a second in the last minute', async () => {
+  await putSink('all')
+  await emit(client, keyed(120))
+  await client.query(
+    `insert into postrider.attempts (sink, position, slot, event_id, attempt, outcome, started_at, duration_ms)
+     select 'all', position, slot, id, 1, case when nth <= 60 then 'delivered' when nth <= 90 then 'retry' else 'retried' end,
+       now() - case when nth % 2 = 0 then interval '5 seconds' else interval '2 minutes' end, 5
+     from (select *, row_number() over (order by position) as nth from postrider.events) as e`,
+  )
+  expect((await client.query('select * from postrider.recent_rates')).rows).toEqual([
+    { sink: 'all', delivered: 0.5, failed: 0.25 },
+  ])
 })
 
 test('trouble, dead_letters and recent_attempts name the event, and stay when retention has taken it', async () => {
@@ -172,6 +341,7 @@ describe('a question about a large table reads a small part of it', () => {
       'Actual Loops': number
       'Rows Removed by Filter'?: number
       'Rows Removed by Join Filter'?: number
+      'Rows Removed by Index Recheck'?: number
       Plans?: Node[]
     }
     const { rows } = await client.query<{ 'QUERY PLAN': { Plan: Node }[] }>(
@@ -179,7 +349,10 @@ describe('a question about a large table reads a small part of it', () => {
     )
     const read = (node: Node): number =>
       node['Actual Loops'] *
-        (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0) + (node['Rows Removed by Join Filter'] ?? 0)) +
+        (node['Actual Rows'] +
+          (node['Rows Removed by Filter'] ?? 0) +
+          (node['Rows Removed by Join Filter'] ?? 0) +
+          (node['Rows Removed by Index Recheck'] ?? 0)) +
       (node.Plans ?? []).reduce((sum, child) => sum + read(child), 0)
     const plan = rows[0]?.['QUERY PLAN'][0]?.Plan
     return plan === undefined ? Number.NaN : read(plan)
@@ -195,12 +368,13 @@ describe('a question about a large table reads a small part of it', () => {
     await client.query(
       `insert into postrider.deliveries (sink, lane, position, slot, event_id, key, state)
        select 'all', 0, position, slot, id, case when nth <= 15000 then 'hot' else key end,
-         case when nth = 1 then 'held' when nth <= 15000 then 'blocked' when nth % 2 = 0 then 'dead' else 'retrying' end
+         case when nth = 1 then 'retrying' when nth <= 15000 then 'blocked' when nth % 2 = 0 then 'dead' else 'retrying' end
        from (select *, row_number() over (order by position) as nth from postrider.events) as e where nth <= 20000`,
     )
     await client.query(
       `insert into postrider.attempts (sink, position, slot, event_id, attempt, outcome, started_at, duration_ms)
-       select 'all', position, slot, id, 1, 'delivered', now(), 5 from postrider.events`,
+       select 'all', position, slot, id, 1, 'delivered', now() - (30000 - row_number() over (order by position)) * interval '1 second', 5
+       from postrider.events order by position`,
     )
     await client.query('analyze postrider.events, postrider.deliveries, postrider.attempts')
     const { rows } = await client.query<{ id: string }>(
@@ -210,14 +384,25 @@ describe('a question about a large table reads a small part of it', () => {
 
     expect(await rowsRead(`select * from postrider.explain('${id}')`)).toBeLessThan(100)
     expect((await client.query('select reason from postrider.explain($1)', [id])).rows).toEqual([
-      { reason: expect.stringMatching(/which is held$/) as string },
+      { reason: expect.stringMatching(/which is retrying$/) as string },
     ])
     expect(await rowsRead(`select * from postrider.pending where sink = 'all' limit 20`)).toBeLessThan(1_000)
     expect(await rowsRead(`select * from postrider.dead_letters order by dead_since, position limit 20`)).toBeLessThan(1_000)
     expect(await rowsRead(`select * from postrider.recent_attempts limit 20`)).toBeLessThan(1_000)
+    // One key with 14,999 that wait: no more of them is read than is counted.
+    expect(await rowsRead(`select * from postrider.blocked_keys limit 20`)).toBeLessThan(5_000)
+    expect(await rowsRead(`select head_event_id from postrider.blocked_keys where sink = 'all' limit 20`)).toBeLessThan(100)
+    // One cause with 2,500 letters.
+    expect(await rowsRead(`select sample, first_seen, last_seen from postrider.dead_groups`)).toBeLessThan(100)
+    await client.query('vacuum postrider.attempts')
+    expect(await rowsRead(`select count(*) from postrider.attempts where started_at > now() - interval '1 minute'`)).toBeLessThan(
+      5_000,
+    )
+    await pass()
+    expect(await rowsRead(`select sink, state, pending, lanes_carried from postrider.sink_status`)).toBeLessThan(200)
     // Letting go of a key looks neither at those that wait behind it nor at the trouble of others.
     await client.query('set enable_seqscan = off; set enable_bitmapscan = off')
-    await client.query(`delete from postrider.deliveries where state = 'held'`)
+    await client.query(`delete from postrider.deliveries where key = 'hot' and state = 'retrying'`)
     await client.query('begin')
     await client.query(`select postrider.release_heads('all', '{hot}')`)
     const { rows: fetched } = await client.query(

@@ -27,8 +27,9 @@ test('the states of a delivery are those of the lifecycle', async () => {
   expect(await wordsOf('deliveries_state')).toEqual([...deliveryStates].toSorted())
 })
 
-test('the outcomes of an attempt are those of a sink, and what operators do', async () => {
-  expect(await wordsOf('attempts_outcome')).toEqual(['delivered', 'discarded', 'reject', 'retried', 'retry', 'throttled'])
+test('the outcomes of an attempt are those of a sink, what operators do, and what time does', async () => {
+  const ofSink = ['delivered', 'retry', 'throttled', 'reject', 'gone']
+  expect(await wordsOf('attempts_outcome')).toEqual([...ofSink, 'retried', 'discarded', 'expired'].toSorted())
 })
 
 describe('the limits of emit are those of the schema package', () => {
@@ -75,8 +76,14 @@ describe('the limits of emit are those of the schema package', () => {
   })
 })
 
-test('an error of emit names in its SQLSTATE one of the codes of Postrider', async () => {
-  const codes = { PR001: 'invalid_event', PR002: 'invalid_payload', PR003: 'payload_too_large' }
+test('an error of a function names in its SQLSTATE one of the codes of Postrider', async () => {
+  const codes = {
+    PR001: 'invalid_event',
+    PR002: 'invalid_payload',
+    PR003: 'payload_too_large',
+    PR004: 'invalid_filter',
+    PR005: 'invalid_endpoint',
+  }
   const { rows } = await client.query<{ source: string }>(
     `select string_agg(pg_get_functiondef(oid), '') as source from pg_proc where pronamespace = 'postrider'::regnamespace`,
   )

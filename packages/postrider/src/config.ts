@@ -1,5 +1,5 @@
 import type { RelayOptions, SinkOptions } from '@postrider/relay'
-import type { WebhookOptions } from '@postrider/webhook'
+import type { WebhookEndpointsOptions, WebhookOptions } from '@postrider/webhook'
 
 /**
  * What `postrider.config.ts`, `.yaml` or `.json` holds.
@@ -49,10 +49,32 @@ export interface HealthConfig {
 }
 
 /** A sink of the configuration; `kind` says which. */
-export type SinkConfig = WebhookConfig
+export type SinkConfig = WebhookConfig | WebhookEndpointsConfig
 
 export interface WebhookConfig extends Omit<SinkOptions, 'sink'>, Omit<WebhookOptions, 'name'> {
   readonly kind: 'webhook'
+  readonly endpoints?: never
+}
+
+/**
+ * A sink with many destinations, which are added, changed and removed while it runs (`postrider endpoints`). What stands
+ * here is what they have in common; each has an address, secrets and filters of its own.
+ */
+export interface WebhookEndpointsConfig
+  extends
+    Omit<SinkOptions, 'sink' | 'types' | 'startFrom'>,
+    Omit<WebhookEndpointsOptions, 'name' | 'secretKey' | 'previousKeys'> {
+  readonly kind: 'webhook'
+  readonly endpoints: {
+    /** Seals what is stored about them: base64 of 32 bytes, as a reference. Without it secrets of endpoints are references only. */
+    readonly secretKey?: string
+    /** Former keys, until `postrider endpoints reseal` has sealed everything anew. */
+    readonly previousKeys?: readonly string[]
+  }
+  readonly url?: never
+  readonly secrets?: never
+  readonly types?: never
+  readonly startFrom?: never
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'

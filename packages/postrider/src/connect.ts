@@ -1,4 +1,4 @@
-import { PostriderError } from '@postrider/schema'
+import { PostriderError, type ErrorCode } from '@postrider/schema'
 import { Kysely, PostgresDialect, sql, type Transaction } from 'kysely'
 import pg from 'pg'
 import type { Settings } from './config.ts'
@@ -79,6 +79,8 @@ function explain(error: unknown, url: string, schema: string): unknown {
       { cause: error },
     )
   }
+  const refused = error instanceof pg.DatabaseError ? refusalOf(error) : null
+  if (refused !== null) return refused
   if (error instanceof pg.DatabaseError ? away.test(state) : isLost(error)) {
     return new PostriderError(
       'database_unavailable',
@@ -88,6 +90,18 @@ function explain(error: unknown, url: string, schema: string): unknown {
     )
   }
   return error
+}
+
+/** What functions of the schema refuse, with DETAIL `{"path": "since"}` and a hint. */
+const refusals: Readonly<Record<string, ErrorCode>> = { PR001: 'invalid_event', PR004: 'invalid_filter' }
+
+function refusalOf(error: pg.DatabaseError): PostriderError | null {
+  const code = refusals[error.code ?? '']
+  if (code === undefined) return null
+  const { path, unknown, index } = JSON.parse(error.detail ?? '{}') as { path?: string; unknown?: boolean; index?: number }
+  const message = error.hint === undefined || error.hint === '' ? error.message : `${error.message}. ${error.hint}`
+  const details = { ...(path !== undefined && { path }), ...(index !== undefined && { index }) }
+  return new PostriderError(unknown === true ? 'not_found' : code, message, details, { cause: error })
 }
 
 /** Errors of the system (ECONNREFUSED, ENOTFOUND, …) and what pg says when a connection ends or does not come about. */

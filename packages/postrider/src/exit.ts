@@ -27,6 +27,7 @@ const ofError: Partial<Record<ErrorCode, ExitCode>> = {
   invalid_payload: exitCodes.usage,
   payload_too_large: exitCodes.usage,
   unknown_type: exitCodes.usage,
+  invalid_filter: exitCodes.usage,
   not_found: exitCodes.nothingMatched,
   schema_missing: exitCodes.checkFailed,
   schema_changed: exitCodes.checkFailed,

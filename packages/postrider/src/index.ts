@@ -8,5 +8,6 @@ export {
   type Settings,
   type SinkConfig,
   type WebhookConfig,
+  type WebhookEndpointsConfig,
 } from './config.ts'
 export { loadConfig, type ConfigFlags, type Loaded, type Surroundings } from './config/load.ts'

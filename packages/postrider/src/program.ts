@@ -1,10 +1,16 @@
 import { Command } from 'commander'
 import { addDead } from './commands/dead.ts'
+import { addDiscard } from './commands/discard.ts'
 import { addEmit } from './commands/emit.ts'
 import { addEvents } from './commands/explain.ts'
 import { addHealth } from './commands/health.ts'
+import { addKeys } from './commands/keys.ts'
 import { addListen } from './commands/listen.ts'
 import { addMigrate } from './commands/migrate.ts'
+import { addOps } from './commands/operations.ts'
+import { addReplay } from './commands/replay.ts'
+import { addRetry } from './commands/retry.ts'
+import { addSkip } from './commands/skip.ts'
 import { addStart } from './commands/start.ts'
 import { addStatus } from './commands/status.ts'
 import { beQuiet } from './print.ts'
@@ -24,6 +30,7 @@ export function createProgram(): Command {
     })
     .addHelpText('after', exitCodeHelp)
   for (const add of [addMigrate, addStart, addStatus, addEmit, addEvents, addDead, addListen, addHealth]) add(program)
+  for (const add of [addRetry, addReplay, addDiscard, addSkip, addOps, addKeys]) add(program)
   return program
 }
 

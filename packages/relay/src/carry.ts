@@ -7,6 +7,7 @@ import { deliver, type Carriage } from './deliver.ts'
 import type { Carried, Lane } from './lane.ts'
 import { pruneCheckpoints, releaseLane } from './leases.ts'
 import type { Settings } from './options.ts'
+import { markSuspect, provenPoison, survived, type Solo } from './poison.ts'
 import { settle } from './settle.ts'
 import { settlementOf } from './settlement.ts'
 import { claimTrouble, knownTrouble, type Known, type Trouble } from './trouble.ts'
@@ -17,6 +18,7 @@ export interface Road {
   readonly relay: string
   readonly settings: Settings
   readonly database: Database
+  readonly solo: Solo
   /** Its own connections, so that leases are kept whatever the lanes wait for. */
   readonly leaseDatabase: Database
   /** Not even results are settled any more. */
@@ -27,7 +29,7 @@ export interface Road {
   readonly lose: (lane: Lane) => void
 }
 
-const nothing: Carriage = { finished: [], parked: [], blocked: [], unstarted: [] }
+const nothing: Carriage = { finished: [], spared: [], parked: [], blocked: [], unstarted: [] }
 
 /** The road of a lane, from its claim until it is given back or lost. This is the loop of a relay: there is one for each lane. */
 export async function carry(lane: Lane, road: Road): Promise<void> {
@@ -38,9 +40,9 @@ export async function carry(lane: Lane, road: Road): Promise<void> {
 
     const { free, behind } = sortOut(lane, claimed)
     const inHand = [...claimed.trouble.due, ...free]
-    const carriage = inHand.length === 0 ? nothing : await deliver(lane, road.relay, inHand, road.settings)
-    const blocked = [...carriage.blocked, ...behind]
-    await settlePage(lane, road, claimed.page, { ...carriage, blocked }, claimed.trouble.overtaken)
+    const carriage = inHand.length === 0 ? nothing : await carryTogether(lane, road, inHand)
+    await settlePage(lane, road, claimed.page, withBehind(lane, carriage, behind), claimed.trouble.overtaken)
+    if (lane.care.pageSize > 0 && !lane.lost) await takeCare(lane, road, inHand.length - carriage.unstarted.length)
 
     // Trouble that found no slot is due as before.
     if (carriage.unstarted.some(({ row }) => row !== null)) lane.dueAt = 0
@@ -49,16 +51,71 @@ export async function carry(lane: Lane, road: Road): Promise<void> {
   await finish(lane, road)
 }
 
-/** Waits until something could be carried: the lease holds and the sink has a slot. What ended late is settled meanwhile. */
+/** What waits behind its key becomes a row; while the circuit is open the log keeps it. */
+function withBehind({ route }: Lane, carriage: Carriage, behind: readonly Carried[]): Carriage {
+  return route.circuit.shut
+    ? { ...carriage, unstarted: [...carriage.unstarted, ...behind] }
+    : { ...carriage, blocked: [...carriage.blocked, ...behind] }
+}
+
+/** Waits until something could be carried: the lease holds and the sink has a slot, or may be probed. What ended late is settled meanwhile. */
 async function readiness(lane: Lane, road: Road): Promise<void> {
+  const { slots, circuit } = lane.route
   for (;;) {
     lane.bell.hush()
     if (lane.late.length > 0) await settlePage(lane, road, null, nothing)
     if (lane.released.aborted) return
     if (!lane.held) await waitFor(100, lane.released)
-    else if (lane.route.slots.open) return
-    else await lane.route.slots.vacancy(lane)
+    else if (slots.open || circuit.probeInMs === 0) return
+    else await slots.vacancy(lane, circuit.probeInMs)
   }
+}
+
+/** Carries what is in hand; while the circuit is open one event at most, and after relays have died here with care. */
+async function carryTogether(lane: Lane, road: Road, inHand: readonly Carried[]): Promise<Carriage> {
+  const { circuit } = lane.route
+  let carried = inHand
+  if (circuit.shut) {
+    const granted = await road.untilDone(lane.released, () =>
+      circuit.probe(road.database, road.relay, lane.route.sink.deadlineMs),
+    )
+    const probe = granted === true ? probeOf(inHand) : undefined
+    carried = probe === undefined ? [] : [probe]
+  }
+  if (lane.care.pageSize > 0) carried = carried.slice(0, lane.care.pageSize)
+  const alone = lane.care.pageSize === 1 ? carried[0] : undefined
+  const poison = alone === undefined ? null : provenPoison(lane, alone)
+  const carriage = poison === null ? await deliverWithCare(lane, road, carried, alone) : { ...nothing, finished: [poison] }
+  const left = inHand.filter((one) => !carried.includes(one))
+  return left.length === 0 ? carriage : { ...carriage, unstarted: [...carriage.unstarted, ...left] }
+}
+
+function deliverWithCare(lane: Lane, road: Road, carried: readonly Carried[], alone: Carried | undefined): Promise<Carriage> {
+  if (carried.length === 0) return Promise.resolve(nothing)
+  return road.solo.carry(alone !== undefined, lane.released, async () => {
+    if (alone !== undefined) await road.untilDone(lane.released, () => markSuspect(road.leaseDatabase, road.relay, lane, alone))
+    return await deliver(lane, road.relay, carried, road.settings)
+  })
+}
+
+/**
+ * The event that goes first to a destination that was down: one of the log, so that no row in trouble is tried at every
+ * probe; or else the row that was tried least. Of one key only the first.
+ */
+function probeOf(inHand: readonly Carried[]): Carried | undefined {
+  const keys = new Set<string>()
+  const first = inHand.filter(({ event: { key } }) => {
+    if (key === null) return true
+    const known = keys.has(key)
+    keys.add(key)
+    return !known
+  })
+  return first.find(({ row }) => row === null) ?? first.toSorted((a, b) => a.attempts - b.attempts)[0]
+}
+
+/** Nothing died of these events, or there was nothing to carry. */
+async function takeCare(lane: Lane, road: Road, events: number): Promise<void> {
+  await road.untilDone(lane.released, () => survived(road.leaseDatabase, road.relay, lane, events))
 }
 
 /** Does something with the cursor of a lane; a stale fence means that the lane is lost. */
@@ -81,7 +138,13 @@ interface Claimed {
 /** What a lane has to do next: trouble that is due, and a page of the log. */
 function claim(lane: Lane, road: Road): Promise<Claimed | undefined> {
   const { database } = road
-  const { pageSize } = road.settings
+  const { pageMs } = road.settings
+  const { slots } = lane.route
+  // No more than could be started: the rest would be read again.
+  const pageSize = Math.max(
+    1,
+    Math.min(lane.care.pageSize === 0 ? road.settings.pageSize : lane.care.pageSize, slots.within(pageMs)),
+  )
   return road.untilDone(lane.released, async () => {
     try {
       const trouble = lane.dueAt <= performance.now() ? await claimTrouble(database, lane, pageSize) : { due: [], overtaken: [] }
@@ -138,8 +201,8 @@ async function settlePage(
   if (late.length > 0) lane.dueAt = 0
 
   const settlement = settlementOf(lane, page, carriage, overtaken, late, closing)
-  const { results, rows, keys, gone, cursor } = settlement
-  if (results.length + rows.length + keys.length + gone.length === 0 && !worthStoring(lane, road, cursor)) {
+  const { records, rows, keys, gone, cursor } = settlement
+  if (records.length + rows.length + keys.length + gone.length === 0 && !worthStoring(lane, road, cursor)) {
     lane.cursor = cursor
     return
   }

@@ -23,7 +23,8 @@ export interface Messages {
     readonly position: string
     readonly attempt: number
     readonly outcome: Outcome['kind']
-    readonly verdict: Verdict['kind']
+    /** `spared`: the destination failed, not the event; it pays nothing and stays where it was. */
+    readonly verdict: Verdict['kind'] | 'spared'
     readonly errorCode: ErrorCode | null
     readonly error: string | null
     readonly status: number | null
@@ -47,11 +48,28 @@ export interface Messages {
     readonly relay: string
     readonly change: 'claimed' | 'released' | 'lost'
   }
+  /** The circuit of a sink changes; from other relays only its end is heard. */
+  'postrider:circuit': {
+    readonly sink: string
+    readonly state: 'closed' | 'open' | 'half_open'
+    readonly errorCode: ErrorCode | null
+    readonly error: string | null
+  }
+  /** An endpoint cannot be used, and stands still until its row is mended. */
+  'postrider:endpoint': { readonly sink: string; readonly error: unknown }
   'postrider:listener': { readonly state: 'listening' | 'polling'; readonly reason: string }
   'postrider:wake': { readonly source: 'notify' | 'poll' | 'linger'; readonly news: boolean }
   'postrider:database': { readonly up: boolean; readonly error: string | null }
   /** A fault of the relay itself, not of the database or a destination; it tries again. */
   'postrider:fault': { readonly error: unknown }
+  /** A chore of the cluster was done by this relay. */
+  'postrider:chore': {
+    readonly chore: string
+    readonly result: 'done' | 'nothing' | 'failed'
+    readonly detail: string | null
+    /** Something that a sink wanted is gone. */
+    readonly loss: boolean
+  }
   'postrider:relay': { readonly relay: string; readonly state: 'started' | 'stopping' | 'stopped' }
 }
 

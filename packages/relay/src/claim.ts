@@ -39,6 +39,7 @@ interface Row {
   readonly payload: string | null
   readonly payload_bytes: Buffer | null
   readonly due_for_ms: number
+  readonly expires_in_ms: number | null
   readonly scheduled_in_ms: number | null
 }
 
@@ -47,7 +48,8 @@ export const eventColumns: RawBuilder<unknown> = sql.raw(`
   e.position::text as position, e.slot, e.id, e.type, e.key, e.source, e.subject, e.tenant,
   to_char(coalesce(e.time, e.created_at) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as time,
   e.content_type, e.headers, e.payload::text as payload, e.payload_bytes,
-  greatest(0, extract(epoch from clock_timestamp() - greatest(e.created_at, e.deliver_at))::float8 * 1000) as due_for_ms`)
+  greatest(0, extract(epoch from clock_timestamp() - greatest(e.created_at, e.deliver_at))::float8 * 1000) as due_for_ms,
+  extract(epoch from e.expires_at - clock_timestamp())::float8 * 1000 as expires_in_ms`)
 
 /**
  * Reads the next page of a lane. Nothing is written: the cursor moves when the page is settled.
@@ -101,11 +103,12 @@ async function readPage(database: Database, lane: Lane, size: number): Promise<P
 /** Everything that is visible now and was not when the cursor was taken; no page when that is more than one can hold. */
 async function readFresh({ db, schema }: Database, lane: Lane, size: number): Promise<{ page: Page | null; target: string }> {
   const { xmax, xip } = partsOf(lane.cursor.done)
-  const { typeFilter } = lane.route
-  const limit = typeFilter === null ? size + 1 : maxExamined + 1
+  const filter = filterOf(lane)
+  const limit = filter === null ? size + 1 : maxExamined + 1
+  // In a restored database old events may carry ids of transactions that are still to come here: they are not looked at.
   const newer = sql`(
     select e.* from ${schema}.events as e
-    where e.xid >= ${xmax}::xid8 and ${ofLane(lane)}
+    where e.xid >= ${xmax}::xid8 and e.xid < pg_snapshot_xmax(pg_current_snapshot()) and ${ofLane(lane)}
     order by e.xid, e.position limit ${limit}
   )`
   // Those that were open when the cursor was taken: they may have committed since, with any position.
@@ -117,7 +120,7 @@ async function readFresh({ db, schema }: Database, lane: Lane, size: number): Pr
   const found = xip.length === 0 ? newer : sql`(${newer} union all ${older})`
   // With a filter the number of events that are looked at is bounded too, however few of them it takes.
   const { rows } = await (
-    typeFilter === null
+    filter === null
       ? sql<FreshRow>`
           select pg_current_snapshot()::text as snapshot, ${troubled(schema, lane)}, 0 as examined, fresh.*
           from (select 1) as one
@@ -129,7 +132,7 @@ async function readFresh({ db, schema }: Database, lane: Lane, size: number): Pr
             (select count(*)::int from examined) as examined, fresh.*
           from (select 1) as one
           left join lateral ${pageOf(sql`(
-            select e.* from examined as e where e.type ~ ${typeFilter} order by e.position limit ${size + 1}
+            select e.* from examined as e where ${filter} order by e.position limit ${size + 1}
           )`)} as fresh on true
           order by fresh.place`
   ).execute(db)
@@ -152,13 +155,13 @@ async function readFresh({ db, schema }: Database, lane: Lane, size: number): Pr
 /** The next page of an open window. */
 async function readWindow({ db, schema }: Database, lane: Lane, size: number): Promise<Page> {
   const { done, target, position } = lane.cursor
-  const { typeFilter } = lane.route
+  const filter = filterOf(lane)
   if (target === null) throw new TypeError('no window is open')
   const next = sql`(
     select e.* from (
       select e.* from ${schema}.events as e where e.position > ${position}::bigint order by e.position limit ${maxExamined}
     ) as e
-    where ${ofLane(lane)} ${typeFilter === null ? sql`` : sql`and e.type ~ ${typeFilter}`}
+    where ${ofLane(lane)} ${filter === null ? sql`` : sql`and ${filter}`}
       and pg_visible_in_snapshot(e.xid, ${target}::pg_snapshot)
       and not pg_visible_in_snapshot(e.xid, ${done}::pg_snapshot)
     order by e.position limit ${size}
@@ -223,8 +226,8 @@ async function windowStart({ db, schema }: Database, lane: Lane, floor: bigint):
   const { rows } = await sql<{ start: string | null }>`
     select least(
       ${horizon === null ? null : String(floor)}::bigint,
-      ${lowest(horizon === null ? sql`e.xid >= ${xmax}::xid8` : sql`e.xid >= ${xmax}::xid8 and e.xid < ${horizon}::xid8`)},
-      ${lowest(sql`e.xid = any(${xip}::xid8[])`)}
+      ${lowest(sql`e.xid >= ${xmax}::xid8 and e.xid < coalesce(${horizon}::xid8, pg_snapshot_xmax(pg_current_snapshot())) and e.position > ${lane.anchor}::bigint`)},
+      ${lowest(sql`e.xid = any(${xip}::xid8[]) and e.position > ${lane.anchor}::bigint`)}
     )::text as start`.execute(db)
   return BigInt(rows[0]?.start ?? 0)
 }
@@ -234,11 +237,27 @@ function ofLane(lane: Lane): RawBuilder<unknown> {
   return sql`e.bucket between ${first} and ${last} and e.position > ${lane.anchor}::bigint`
 }
 
+/** What the sink takes, of the events of a lane; null when it takes all. */
+function filterOf({ route: { typeFilter, tenant } }: Lane): RawBuilder<unknown> | null {
+  const parts = [
+    ...(typeFilter === null ? [] : [sql`e.type ~ ${typeFilter}`]),
+    ...(tenant === null ? [] : [sql`e.tenant = ${tenant}`]),
+  ]
+  return parts.length === 0 ? null : sql.join(parts, sql` and `)
+}
+
 function split(rows: readonly Row[]): Pick<Page, 'events' | 'scheduled'> {
   const events: Carried[] = []
   const scheduled: { carried: Carried; inMs: number }[] = []
   for (const row of rows) {
-    const carried = carriedOf(row, { attempts: 0, forgiven: 0, row: null, dueForMs: row.due_for_ms, triedForMs: 0 })
+    const carried = carriedOf(row, {
+      attempts: 0,
+      forgiven: 0,
+      row: null,
+      dueForMs: row.due_for_ms,
+      triedForMs: 0,
+      replay: null,
+    })
     if (row.scheduled_in_ms !== null && row.scheduled_in_ms > 0) scheduled.push({ carried, inMs: row.scheduled_in_ms })
     else events.push(carried)
   }
@@ -248,12 +267,14 @@ function split(rows: readonly Row[]): Pick<Page, 'events' | 'scheduled'> {
 /** An event in hand, from the columns of {@link eventColumns}. */
 export function carriedOf(
   row: Omit<Row, 'scheduled_in_ms'>,
-  rest: Pick<Carried, 'attempts' | 'forgiven' | 'row' | 'dueForMs' | 'triedForMs'>,
+  rest: Pick<Carried, 'attempts' | 'forgiven' | 'row' | 'dueForMs' | 'triedForMs' | 'replay'>,
+  /** The id that it carries on its way, when that is not its own. */
+  wireId: string = row.id,
 ): Carried {
   return {
     event: {
       position: row.position,
-      id: row.id,
+      id: wireId,
       type: row.type,
       key: row.key,
       source: row.source,
@@ -265,6 +286,7 @@ export function carriedOf(
       payloadText: row.payload,
       payloadBytes: row.payload_bytes,
     },
+    id: row.id,
     position: BigInt(row.position),
     slot: row.slot,
     attempts: rest.attempts,
@@ -272,6 +294,8 @@ export function carriedOf(
     dueForMs: rest.dueForMs,
     triedForMs: rest.triedForMs,
     readAt: performance.now(),
+    expiresInMs: row.expires_in_ms ?? Infinity,
+    replay: rest.replay,
     row: rest.row,
   }
 }

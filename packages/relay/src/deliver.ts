@@ -9,6 +9,8 @@ import { Bell } from './wait.ts'
 /** What has become of the events that were carried together. */
 export interface Carriage {
   readonly finished: readonly Result[]
+  /** Failed together with their destination: they stay where they were, and only the attempts are recorded. */
+  readonly spared: readonly Result[]
   /** Still in flight; their results arrive in `lane.late`. */
   readonly parked: readonly Carried[]
   /** Behind an event of their key that failed or is parked. */
@@ -20,6 +22,14 @@ export interface Carriage {
 export interface Pace {
   readonly pageMs: number
   readonly slowMs: number
+}
+
+/** An attempt that ended, and whether its event is spared: it was not its fault. */
+interface Ended {
+  readonly result: Result
+  readonly spared: boolean
+  /** Not spared although the circuit was open: it was the probe too often. */
+  readonly charged: boolean
 }
 
 /** Events of one key in order; an event without a key, or of a sink that keeps no order, is alone. */
@@ -51,6 +61,9 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
   const { route } = lane
   const queue = new Queue()
   const finished: Result[] = []
+  const spared: Result[] = []
+  /** Failed, with what comes behind them. */
+  const failed: { readonly result: Result; readonly rest: readonly Carried[]; readonly charged: boolean }[] = []
   const blocked: Carried[] = []
   const unstarted: Carried[] = []
   const inFlight = new Map<Carried, { readonly rest: readonly Carried[]; readonly startedAt: number }>()
@@ -72,25 +85,31 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
         }
       }
       inFlight.set(carried, { rest, startedAt: performance.now() })
-      const result = await attempt(lane, relay, carried)
+      const ended = await attempt(lane, relay, carried)
       inFlight.delete(carried)
       route.slots.give()
       if (settled) {
         // Parked meanwhile: its row is there, and what is behind it waits in deliveries.
-        if (result !== null) lane.late.push(result)
+        if (ended !== null) lane.late.push(ended.spared ? asSpared(ended.result) : ended.result)
         lane.parked.delete(carried.position)
         lane.bell.ring()
         return
       }
-      if (result === null) {
+      if (ended === null) {
         unstarted.push(carried, ...rest)
         return
       }
-      finished.push(result)
-      if (isInTheWay(result, lane)) {
-        blocked.push(...rest)
+      const { result } = ended
+      if (ended.spared) {
+        spared.push(result)
+        unstarted.push(carried, ...rest)
         return
       }
+      if (isInTheWay(result, lane)) {
+        failed.push({ result, rest, charged: ended.charged })
+        return
+      }
+      finished.push(result)
     }
   }
 
@@ -109,22 +128,42 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
   try {
     while (open > 0) {
       const now = performance.now()
-      if (now >= until) queue.close()
+      if (now >= until || route.circuit.shut) queue.close()
       const slowAt = Math.max(0, ...[...inFlight.values()].map(({ startedAt }) => startedAt)) + pace.slowMs
       if (waiting === 0 && inFlight.size > 0 && slowAt <= now) break
       const toStop = queue.closed ? Infinity : until - now
       const toPark = waiting === 0 || queue.closed ? slowAt - now : Infinity
       await allDone.wait(Math.max(1, Math.min(toStop, toPark)))
     }
+    // A failure of a fresh event is not written down before it is known whether it was the destination's.
+    if (failed.some(({ result, charged }) => !charged && result.carried.row === null)) await route.circuit.judged(lane.released)
   } finally {
     lane.released.removeEventListener('abort', stop)
     settled = true
+  }
+  for (const { result, rest, charged } of failed) {
+    // The circuit has opened since: this was the destination's failure, not the event's.
+    if (!charged && route.circuit.spareLater(result)) {
+      spared.push(result)
+      unstarted.push(result.carried, ...rest)
+    } else {
+      finished.push(result)
+      blocked.push(...rest)
+    }
   }
   for (const [carried, { rest }] of inFlight) {
     lane.parked.set(carried.position, carried.event.key)
     blocked.push(...rest)
   }
-  return { finished, parked: [...inFlight.keys()], blocked, unstarted }
+  return { finished, spared, parked: [...inFlight.keys()], blocked, unstarted }
+}
+
+/** It came too late to stay in the log: its row waits on, and has paid nothing. */
+function asSpared(result: Result): Result {
+  const { outcome } = result
+  return outcome.kind === 'retry' || outcome.kind === 'throttled' || outcome.kind === 'gone'
+    ? { ...result, verdict: { kind: 'retry', delayMs: 0, counts: false, error: outcome.error } }
+    : result
 }
 
 /** True when later events of the key must wait behind this one. */
@@ -133,18 +172,20 @@ function isInTheWay({ verdict }: Result, lane: Lane): boolean {
 }
 
 /** One attempt, judged and told; null when it was interrupted, and so does not count. */
-async function attempt(lane: Lane, relay: string, carried: Carried): Promise<Result | null> {
+async function attempt(lane: Lane, relay: string, carried: Carried): Promise<Ended | null> {
   const { route } = lane
   const number = carried.attempts + 1
   if (lane.ended.aborted || !lane.held) return null
-  publish('postrider:attempting', { sink: route.name, eventId: carried.event.id, attempt: number })
   const startedAtMs = Date.now()
   const startedAt = performance.now()
   const heldMs = startedAt - carried.readAt
+  if (heldMs >= carried.expiresInMs) return { result: expired(carried, startedAtMs), spared: false, charged: false }
+  publish('postrider:attempting', { sink: route.name, eventId: carried.id, attempt: number })
   const triedForMs = carried.triedForMs === 0 ? 0 : carried.triedForMs + heldMs
   let outcome: Outcome
   try {
-    outcome = outcomeOf(await route.sink.deliver({ event: carried.event, number }, lane.ended))
+    const { event, replay } = carried
+    outcome = outcomeOf(await route.sink.deliver({ event, number, ...(replay === null ? {} : { replay }) }, lane.ended))
   } catch (error) {
     outcome = threw(error)
   }
@@ -153,25 +194,29 @@ async function attempt(lane: Lane, relay: string, carried: Carried): Promise<Res
   if (lane.ended.aborted && outcome.kind !== 'delivered') return null
 
   const verdict = judge(outcome, number - carried.forgiven, triedForMs, route.retry, Math.random())
-  if (outcome.kind === 'throttled') route.slots.quiet(outcome.afterMs)
-  if (outcome.kind === 'reject' && outcome.quietMs !== undefined) route.slots.quiet(outcome.quietMs)
+  const spared = route.circuit.heard(carried, outcome, verdict)
+  const charged = route.circuit.shut
   publish('postrider:attempt', {
     sink: route.name,
     kind: route.sink.kind,
     relay,
-    eventId: carried.event.id,
+    eventId: carried.id,
     type: carried.event.type,
     key: carried.event.key,
     position: carried.event.position,
     attempt: number,
     outcome: outcome.kind,
-    verdict: verdict.kind,
+    verdict: spared ? 'spared' : verdict.kind,
     errorCode: 'error' in outcome ? outcome.error.code : null,
     error: 'error' in outcome ? outcome.error.message : null,
     status: outcome.status ?? null,
     durationMs,
     queueMs: carried.dueForMs + heldMs,
-    nextAttemptInMs: verdict.kind === 'retry' ? verdict.delayMs : null,
+    nextAttemptInMs: verdict.kind === 'retry' && !spared ? verdict.delayMs : null,
   })
-  return { carried, outcome, verdict, startedAtMs, durationMs }
+  return { result: { carried, outcome, verdict, startedAtMs, durationMs }, spared, charged }
+}
+
+function expired(carried: Carried, startedAtMs: number): Result {
+  return { carried, outcome: { kind: 'expired' }, verdict: { kind: 'expired' }, startedAtMs, durationMs: 0 }
 }

@@ -9,6 +9,8 @@ export type Verdict =
   | { readonly kind: 'delivered' }
   | { readonly kind: 'retry'; readonly delayMs: number; readonly counts: boolean; readonly error: DeliveryError }
   | { readonly kind: 'dead'; readonly error: DeliveryError }
+  /** Its time was over before it could be sent. */
+  | { readonly kind: 'expired' }
 
 /**
  * Outcome + attempt + policy → verdict. Pure: no I/O, no clock, no chance.
@@ -22,6 +24,9 @@ export function judge(outcome: Outcome, attempt: number, ageMs: number, policy: 
       return { kind: 'delivered' }
     case 'reject':
       return { kind: 'dead', error: outcome.error }
+    case 'gone':
+      // Never charged: the sink stands still, and its events with it.
+      return { kind: 'retry', delayMs: 0, counts: false, error: outcome.error }
     case 'throttled':
       return ageMs >= policy.maxAgeMs
         ? { kind: 'dead', error: outcome.error }

@@ -1,23 +1,33 @@
 import type { DeliveryState, LogEvent } from '@postrider/schema'
+import type { Circuit } from './circuit.ts'
 import type { Cursor } from './cursor.ts'
 import type { Verdict } from './judge.ts'
 import type { SinkSettings } from './options.ts'
-import type { Outcome } from './sink.ts'
+import type { Outcome, Replay, Sink } from './sink.ts'
 import type { Slots } from './slots.ts'
 import { Bell } from './wait.ts'
 
-/** A sink as this relay carries it: its settings, its filter as SQL knows it, its slots. */
-export interface Route extends SinkSettings {
+/** A sink as this relay carries it: its settings, its filter as SQL knows it, and the one door to its destination. */
+export interface Route extends Omit<SinkSettings, 'sink' | 'types' | 'circuit'> {
+  /** Another one after an endpoint was changed. */
+  sink: Sink
   readonly slots: Slots
+  readonly circuit: Circuit
   /** Lanes of the sink as they were fixed when it was first seen. */
   readonly laneCount: number
   /** The filter on types as a regular expression of PostgreSQL, or null. */
-  readonly typeFilter: string | null
+  typeFilter: string | null
+  /** Only events of this tenant, or null. */
+  tenant: string | null
+  /** For an endpoint, the sink that it belongs to: relays that have that one share its lanes. */
+  readonly family: string | null
 }
 
 /** An event in hand. */
 export interface Carried {
   readonly event: LogEvent
+  /** Id in the log. */
+  readonly id: string
   readonly position: bigint
   /** Segment of the log. */
   readonly slot: number
@@ -31,6 +41,10 @@ export interface Carried {
   readonly triedForMs: number
   /** When it was read, by `performance.now()`. */
   readonly readAt: number
+  /** For how long it might still be delivered when it was read, in milliseconds; Infinity without an end. */
+  readonly expiresInMs: number
+  /** There when an operator sends it once more; then `event.id` is the id that it carries this time. */
+  readonly replay: Replay | null
   /** State of its row in deliveries, or null when it has none. */
   row: DeliveryState | null
 }
@@ -38,10 +52,20 @@ export interface Carried {
 /** An attempt that has ended. */
 export interface Result {
   readonly carried: Carried
-  readonly outcome: Outcome
+  /** `expired`: it was not sent. */
+  readonly outcome: Outcome | { readonly kind: 'expired'; readonly status?: never; readonly detail?: never }
   readonly verdict: Verdict
   readonly startedAtMs: number
   readonly durationMs: number
+}
+
+/** What is known of the deaths of relays that had the lane. */
+export interface Care {
+  /** Events carried at once; 0 when all is well. */
+  readonly pageSize: number
+  /** The event that was carried alone when relays died, and how many did. */
+  readonly suspect: bigint | null
+  readonly strikes: number
 }
 
 /** The cursor as it stands in the newest checkpoint. */
@@ -55,6 +79,10 @@ export class Lane {
   readonly route: Route
   readonly number: number
   readonly anchor: string
+  /** Relays have died with this lane in hand. */
+  care: Care
+  /** Events settled since it was claimed with care. */
+  survived = 0
   /** Of the newest checkpoint; the next settle appends `fence + 1`. */
   fence: bigint
   stored: Stored
@@ -85,7 +113,7 @@ export class Lane {
   /** It has been given back, or is about to be. */
   returned = false
 
-  constructor(route: Route, number: number, anchor: string, fence: bigint, stored: Stored, leasedUntil: number) {
+  constructor(route: Route, number: number, anchor: string, fence: bigint, stored: Stored, leasedUntil: number, care: Care) {
     this.route = route
     this.number = number
     this.anchor = anchor
@@ -93,6 +121,7 @@ export class Lane {
     this.stored = stored
     this.cursor = stored
     this.leasedUntil = leasedUntil
+    this.care = care
   }
 
   get sink(): string {

@@ -1,9 +1,13 @@
 import { carry, type Road } from './carry.ts'
 import { publish } from './channels.ts'
-import type { Lane, Route } from './lane.ts'
+import type { Lane } from './lane.ts'
 import { beat, claimLanes, releaseLane, renewLeases, shareOf, type Beat } from './leases.ts'
+import type { Routes } from './routes.ts'
 import { version } from './version.ts'
 import { Bell, waitFor, within } from './wait.ts'
+
+/** How often every lane looks at the log, whatever it is told. */
+const sweepMs = 60_000
 
 interface Carrying {
   readonly lane: Lane
@@ -13,13 +17,14 @@ interface Carrying {
 /** The lanes that this relay holds: keeps their leases, takes its share of the free ones, and gives back what is above it. */
 export class Lanes {
   readonly #road: Omit<Road, 'lose'>
-  readonly #routes: readonly Route[]
+  readonly #routes: Routes
   readonly #onClaimed: () => void
   readonly #held = new Map<string, Carrying>()
+  #sweptAt = performance.now()
   /** Rung when leases should be looked at before their time. */
   readonly bell: Bell = new Bell()
 
-  constructor(road: Omit<Road, 'lose'>, routes: readonly Route[], onClaimed: () => void) {
+  constructor(road: Omit<Road, 'lose'>, routes: Routes, onClaimed: () => void) {
     this.#road = road
     this.#routes = routes
     this.#onClaimed = onClaimed
@@ -82,7 +87,7 @@ export class Lanes {
       lane.bell.ring()
       woken++
     }
-    return woken < this.#routes.reduce((sum, route) => sum + lanesOf(buckets, route.laneCount), 0)
+    return woken < this.#routes.all.reduce((sum, route) => sum + lanesOf(buckets, route.laneCount), 0)
   }
 
   /** Trouble may be due in these lanes (null: in any). */
@@ -96,17 +101,22 @@ export class Lanes {
   async #beat(signal: AbortSignal): Promise<number> {
     const { leaseDatabase, relay, settings } = this.#road
     const { leaseMs, name } = settings
+    await this.#routes.save(leaseDatabase, relay)
     const asked = performance.now()
-    const self = { id: relay, name, version, sinks: this.#routes.map((route) => route.name) }
-    const now = await beat(leaseDatabase, self, leaseMs)
+    const now = await beat(leaseDatabase, { id: relay, name, version, sinks: this.#routes.names }, leaseMs)
+    await this.#routes.loadEndpoints(leaseDatabase, now.endpoints)
+    this.#routes.apply(now.sinks)
     this.#renewed(now.mine, asked)
     for (const { sink, lane } of now.mine) {
       // Ours by name, but nobody here carries it any more.
       if (!this.#held.has(nameOf(sink, lane))) await releaseLane(leaseDatabase, relay, sink, lane)
     }
     this.lookAtTrouble(now.due)
-    for (const route of this.#routes) {
-      const share = shareOf(route.name, route.laneCount, now.relays, relay)
+    const routes = this.#routes.all
+    // An endpoint that is no longer carried.
+    for (const lane of this.held) if (!routes.includes(lane.route)) lane.release()
+    for (const route of routes) {
+      const share = shareOf(route, now.relays, relay)
       const held = this.held.filter((lane) => lane.route === route)
       for (const lane of held.slice(share)) lane.release()
       if (held.length >= share || signal.aborted) continue
@@ -115,7 +125,16 @@ export class Lanes {
       for (const lane of claimed) this.#begin(lane, signal)
       if (claimed.length > 0) this.#onClaimed()
     }
-    return Math.min(leaseMs / 5, (now.nextExpiryMs ?? Infinity) + 10)
+    this.#sweep()
+    const nextPauseEnd = Math.min(...now.sinks.map(({ resumes_in_ms: ms }) => (ms !== null && ms > 0 ? ms : Infinity)))
+    return Math.min(leaseMs / 5, (now.nextExpiryMs ?? Infinity) + 10, nextPauseEnd + 10)
+  }
+
+  /** A lane that gets no events looks now and then all the same, so that its cursor does not hold back the log. */
+  #sweep(): void {
+    if (performance.now() - this.#sweptAt < sweepMs) return
+    this.#sweptAt = performance.now()
+    for (const lane of this.held) lane.bell.ring()
   }
 
   /** The leases of these lanes were renewed, at a time after `asked`; the others are not ours any more. */
@@ -137,10 +156,20 @@ export class Lanes {
       })
       .finally(() => {
         if (this.#held.get(name)?.lane === lane) this.#held.delete(name)
+        this.#reckonShares()
       })
     this.#held.set(name, { lane, ended })
+    this.#reckonShares()
     // Claimed by a beat that was under way when the relay was told to stop.
     if (signal.aborted) lane.release()
+  }
+
+  /** The limits of a sink are shared by the lanes that relays hold. */
+  #reckonShares(): void {
+    const held = this.held
+    for (const route of this.#routes.all) {
+      route.slots.share(held.filter((lane) => lane.route === route).length / route.laneCount)
+    }
   }
 
   #lose(lane: Lane): void {

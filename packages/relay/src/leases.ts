@@ -2,6 +2,8 @@ import { sql } from 'kysely'
 import { publish } from './channels.ts'
 import type { Database } from './database.ts'
 import { Lane, type Route } from './lane.ts'
+import { firstCare } from './poison.ts'
+import type { SinkState } from './routes.ts'
 
 /** A lane of a sink, by name. */
 interface LaneName {
@@ -19,6 +21,10 @@ export interface Beat {
   readonly relays: readonly { readonly id: string; readonly sinks: readonly string[] }[]
   /** When the next lease of another relay ends, in ms; null when nobody else holds one. */
   readonly nextExpiryMs: number | null
+  /** How the sinks are to be carried now. */
+  readonly sinks: readonly SinkState[]
+  /** Which endpoints there are: a word that changes with any of them. */
+  readonly endpoints: string
 }
 
 /** Who says that it lives. */
@@ -26,6 +32,7 @@ export interface Self {
   readonly id: string
   readonly name: string
   readonly version: string
+  /** Sinks of its configuration; those that fan out stand for all their endpoints. */
   readonly sinks: readonly string[]
 }
 
@@ -36,6 +43,8 @@ export async function beat({ db, schema }: Database, self: Self, leaseMs: number
     due: Beat['due'] | null
     others: Beat['relays'] | null
     next_expiry_ms: number | null
+    sinks: Beat['sinks'] | null
+    endpoints: string
   }>`
     with alive as (
       insert into ${schema}.relays as r (id, name, version, sinks)
@@ -59,13 +68,31 @@ export async function beat({ db, schema }: Database, self: Self, leaseMs: number
         where r.id <> ${self.id} and r.seen_at > clock_timestamp() - ${leaseMs} * interval '1 millisecond'
       ) as others,
       (select extract(epoch from min(leased_until) - clock_timestamp())::float8 * 1000 from ${schema}.lanes
-        where relay <> ${self.id} and leased_until > clock_timestamp()) as next_expiry_ms`.execute(db)
+        where relay <> ${self.id} and leased_until > clock_timestamp()) as next_expiry_ms,
+      (
+        select json_agg(json_build_object(
+          'name', s.name,
+          'state', case when s.state = 'paused' and s.state_until <= clock_timestamp() then 'active' else s.state end,
+          'resumes_in_ms', case when s.state = 'paused' then extract(epoch from s.state_until - clock_timestamp())::float8 * 1000 end,
+          'concurrency', coalesce(s.live_concurrency, s.concurrency),
+          'per_second', nullif(coalesce(s.live_rate, s.rate), 'infinity'),
+          'quiet_ms', greatest(0, extract(epoch from c.quiet_until - clock_timestamp())::float8 * 1000),
+          'circuit', case when c.sink is not null
+            then json_build_object('state', c.state, 'in_ms', extract(epoch from c.until - clock_timestamp())::float8 * 1000) end))
+        from ${schema}.sinks as s left join ${schema}.circuits as c on c.sink = s.name
+        where not s.fans_out and (s.name = any(${self.sinks}::text[]) or s.family = any(${self.sinks}::text[]))
+      ) as sinks,
+      (
+        select concat(count(*), ' ', max(s.changed_at)) from ${schema}.sinks as s where s.family = any(${self.sinks}::text[])
+      ) as endpoints`.execute(db)
   const row = rows[0]
   return {
     mine: row?.mine ?? [],
     due: row?.due ?? [],
     relays: [...(row?.others ?? []), self].sort((a, b) => (a.id < b.id ? -1 : 1)),
     nextExpiryMs: row?.next_expiry_ms ?? null,
+    sinks: row?.sinks ?? [],
+    endpoints: row?.endpoints ?? '',
   }
 }
 
@@ -73,11 +100,15 @@ export async function beat({ db, schema }: Database, self: Self, leaseMs: number
  * How many lanes of a sink are a relay's by right: an even share among the relays that have the sink.
  * The remainder goes to those from a place on that the name of the sink gives, so that no relay gets it of every sink.
  */
-export function shareOf(sink: string, lanes: number, relays: Beat['relays'], self: string): number {
-  const having = relays.filter(({ sinks }) => sinks.includes(sink))
+export function shareOf(
+  { name, laneCount: lanes, family }: Pick<Route, 'name' | 'laneCount' | 'family'>,
+  relays: Beat['relays'],
+  self: string,
+): number {
+  const having = relays.filter(({ sinks }) => sinks.includes(family ?? name))
   const rank = having.findIndex(({ id }) => id === self)
   if (rank === -1) return 0
-  const from = [...sink].reduce((sum, letter) => sum + (letter.codePointAt(0) ?? 0), 0)
+  const from = [...name].reduce((sum, letter) => sum + (letter.codePointAt(0) ?? 0), 0)
   const gets = (rank + from) % having.length < lanes % having.length
   return Math.floor(lanes / having.length) + (gets ? 1 : 0)
 }
@@ -103,16 +134,22 @@ export async function claimLanes(
     target: string | null
     position: string
     horizon: string | null
+    careful: number
+    suspect: string | null
+    strikes: number
   }>`
     with free as (
-      select sink, lane from ${schema}.lanes
+      select sink, lane, relay is not null as left_behind from ${schema}.lanes
       where sink = ${route.name} and leased_until < clock_timestamp() and lane <> all(${except}::smallint[])
       order by leased_until, lane limit ${count}
       for update skip locked
     ), claimed as (
-      update ${schema}.lanes as l set relay = ${relay}, leased_until = clock_timestamp() + ${leaseMs} * interval '1 millisecond'
+      update ${schema}.lanes as l set relay = ${relay}, leased_until = clock_timestamp() + ${leaseMs} * interval '1 millisecond',
+        -- Nobody gave it back: whoever had it may have died of what it carried.
+        careful = case when not free.left_behind then l.careful when l.careful = 0 then ${firstCare}::int else greatest(1, l.careful / 8) end,
+        strikes = case when free.left_behind and l.suspect is not null then l.strikes + 1 else l.strikes end
       from free where l.sink = free.sink and l.lane = free.lane
-      returning l.sink, l.lane, l.anchor
+      returning l.sink, l.lane, l.anchor, l.careful, l.suspect, l.strikes
     ), fenced as (
       insert into ${schema}.checkpoints (sink, lane, fence, done, target, position, horizon, relay)
       select c.sink, c.lane, newest.fence + 1, newest.done, newest.target, newest.position, newest.horizon, ${relay}
@@ -122,7 +159,7 @@ export async function claimLanes(
       returning *
     )
     select f.lane, c.anchor::text as anchor, f.fence::text as fence, f.done::text as done, f.target::text as target,
-      f.position::text as position, f.horizon::text as horizon
+      f.position::text as position, f.horizon::text as horizon, c.careful, c.suspect::text as suspect, c.strikes
     from fenced as f join claimed as c on c.sink = f.sink and c.lane = f.lane`.execute(db)
   return rows.map((row) => {
     publish('postrider:lane', { sink: route.name, lane: row.lane, relay, change: 'claimed' })
@@ -133,6 +170,7 @@ export async function claimLanes(
       BigInt(row.fence),
       { done: row.done, target: row.target, position: BigInt(row.position), horizon: row.horizon },
       asked + leaseMs,
+      { pageSize: row.careful, suspect: row.suspect === null ? null : BigInt(row.suspect), strikes: row.strikes },
     )
   })
 }

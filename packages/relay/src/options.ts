@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import { PostriderError, typeFilterPattern } from '@postrider/schema'
-import type { Sink } from './sink.ts'
+import type { Sink, SinkFamily } from './sink.ts'
 
 /** When to try again: the delay after attempt n is `delaysMs[n - 1]`; after the last one the event is dead. */
 export interface RetryPolicy {
@@ -10,6 +10,18 @@ export interface RetryPolicy {
   /** An event that has been tried for longer than this is dead at its next failure, whatever its attempts. */
   readonly maxAgeMs: number
 }
+
+/** When a sink's destination is left alone. */
+export interface CircuitPolicy {
+  /** Different events that have to fail in a row, 1 to 1,000. */
+  readonly failures: number
+  /** How long it stays open at first; twice as long after each probe that fails, up to `mostMs`, up to a fifth more at random. */
+  readonly openMs: number
+  readonly mostMs: number
+}
+
+/** Opens after ten failures, for 30 s at first and 15 minutes at most. */
+export const standardCircuit: CircuitPolicy = { failures: 10, openMs: 30_000, mostMs: 900_000 }
 
 const s = 1_000
 const min = 60 * s
@@ -36,13 +48,18 @@ export const retryPolicies: Readonly<Record<'fast' | 'standard' | 'patient', Ret
 
 /** A sink, and how its stream is carried. */
 export interface SinkOptions {
-  readonly sink: Sink
+  /** A destination; or a family of them, for which the other options are those of each endpoint. */
+  readonly sink: Sink | SinkFamily
   /** Event types it gets: segments, `*` for any one, `**` (last) for the rest. Default: all. */
   readonly types?: readonly string[]
-  /** Ordered shares of the stream, 1 to 64; fixed when the sink is first seen. Default 4. */
+  /** Ordered shares of the stream, 1 to 64; fixed when the sink is first seen. Default 4; of an endpoint 1, fixed when it is added. */
   readonly lanes?: number
-  /** Deliveries in flight at once, in each relay, 1 to 1,024. Default 32. */
+  /** Deliveries in flight at once, over all relays, 1 to 1,024. Default 32; of an endpoint 8. */
   readonly concurrency?: number
+  /** Deliveries begun in a second, over all relays, above 0; may be a fraction. Default: no limit. */
+  readonly rate?: number
+  /** When the destination is left alone, or `false`: never. Default {@link standardCircuit}. */
+  readonly circuit?: CircuitPolicy | false
   /** `key`: events of one key one after the other, in the order of their inserts. Default `key`. */
   readonly ordering?: 'key' | 'none'
   /**
@@ -83,6 +100,11 @@ export interface RelayOptions {
   readonly pageMs?: number
   /** An attempt that takes longer no longer holds up its page: it is parked, 10 to 60,000 ms. Default 1,000. */
   readonly slowMs?: number
+  /**
+   * When the database has been restored into another cluster: `anchor` the cursors anew and go on, or `refuse` to start, for
+   * copies that must not send. Default `anchor`.
+   */
+  readonly onRestore?: 'anchor' | 'refuse'
   /** At a stop: how long attempts in flight may take to end, 0 to 600,000 ms. Default 25,000. */
   readonly drainMs?: number
 }
@@ -93,10 +115,16 @@ export interface Settings extends Required<Omit<RelayOptions, 'sinks' | 'directC
   readonly sinks: readonly SinkSettings[]
 }
 
-export interface SinkSettings extends Required<Omit<SinkOptions, 'types' | 'retry'>> {
+export interface SinkSettings extends Required<Omit<SinkOptions, 'types' | 'retry' | 'rate' | 'circuit'>> {
   readonly name: string
   readonly types: readonly string[] | null
   readonly retry: RetryPolicy
+  readonly rate: number | null
+  readonly circuit: CircuitPolicy | null
+}
+
+export function isFamily(sink: Sink | SinkFamily): sink is SinkFamily {
+  return 'open' in sink
 }
 
 /**
@@ -130,12 +158,18 @@ export function settingsOf(options: RelayOptions): Settings {
         problems.push(`${at}.types: "${filter}" is not a filter; segments joined by dots, * for one, ** at the end`)
     }
     if (given.types?.length === 0) problems.push(`${at}.types: an empty list would take nothing; leave it out to take all`)
+    const family = isFamily(given.sink)
+    if (family && given.types !== undefined) problems.push(`${at}.types: every endpoint has its own; leave it out`)
+    if (given.rate !== undefined && !(given.rate > 0 && given.rate < Infinity))
+      problems.push(`${at}.rate: expected a number above 0, got ${given.rate}`)
     return {
       sink: given.sink,
       name,
       types: given.types ?? null,
-      lanes: number(`${at}.lanes`, given.lanes, 4, 1, 64),
-      concurrency: number(`${at}.concurrency`, given.concurrency, 32, 1, 1_024),
+      lanes: number(`${at}.lanes`, given.lanes, family ? 1 : 4, 1, 64),
+      concurrency: number(`${at}.concurrency`, given.concurrency, family ? 8 : 32, 1, 1_024),
+      rate: given.rate ?? null,
+      circuit: circuitOf(`${at}.circuit`, given.circuit ?? standardCircuit, problems),
       ordering: oneOf(`${at}.ordering`, given.ordering, 'key', ['key', 'none']),
       onDead: oneOf(`${at}.onDead`, given.onDead, 'block', ['block', 'park', 'skip']),
       retry: policy(`${at}.retry`, given.retry ?? 'standard', problems),
@@ -161,12 +195,22 @@ export function settingsOf(options: RelayOptions): Settings {
     pageSize: number('pageSize', options.pageSize, 500, 1, 10_000),
     pageMs: number('pageMs', options.pageMs, 1_000, 10, 60_000),
     slowMs: number('slowMs', options.slowMs, 1_000, 10, 60_000),
+    onRestore: oneOf('onRestore', options.onRestore, 'anchor', ['anchor', 'refuse']),
     drainMs: number('drainMs', options.drainMs, 25_000, 0, 600_000),
   }
   if (problems.length > 0) {
     throw new PostriderError('invalid_options', `relay options: ${problems.join('; ')}`, { problems })
   }
   return Object.freeze(settings)
+}
+
+function circuitOf(path: string, given: CircuitPolicy | false, problems: string[]): CircuitPolicy | null {
+  if (given === false) return null
+  if (!Number.isInteger(given.failures) || given.failures < 1 || given.failures > 1_000)
+    problems.push(`${path}.failures: expected a whole number from 1 to 1000, got ${given.failures}`)
+  if (!(given.openMs >= 1)) problems.push(`${path}.openMs: 1 ms or more, got ${given.openMs}`)
+  if (!(given.mostMs >= given.openMs)) problems.push(`${path}.mostMs: not below openMs, got ${given.mostMs}`)
+  return given
 }
 
 function policy(path: string, given: keyof typeof retryPolicies | RetryPolicy, problems: string[]): RetryPolicy {

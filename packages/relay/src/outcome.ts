@@ -28,15 +28,16 @@ export function outcomeOf(answer: unknown): Outcome {
         ...answered,
         afterMs: msOf(given['afterMs']) ?? 0,
         ...(typeof maxAttempts === 'number' && maxAttempts > 0 ? { maxAttempts } : {}),
+        ...(given['scope'] === 'event' ? { scope: 'event' } : {}),
       }
     }
     case 'throttled':
       // It spends no attempt, so that it must not come back at once.
       return { kind: 'throttled', error, ...answered, afterMs: Math.max(msOf(given['afterMs']) ?? 0, 100) }
-    case 'reject': {
-      const quietMs = msOf(given['quietMs'])
-      return { kind: 'reject', error, ...answered, ...(quietMs === undefined ? {} : { quietMs }) }
-    }
+    case 'reject':
+      return { kind: 'reject', error, ...answered }
+    case 'gone':
+      return { kind: 'gone', error, ...answered }
     default:
       return threw(`the sink answered ${String(given['kind'])}, which is no outcome`)
   }

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { publish } from './channels.ts'
 import { openDatabase, type Database } from './database.ts'
-import type { Route } from './lane.ts'
 import { Lanes } from './lanes.ts'
 import { signOff } from './leases.ts'
 import { settingsOf, type RelayOptions, type Settings } from './options.ts'
+import { Solo } from './poison.ts'
 import { meaningOf, untilDone } from './retry.ts'
-import { checkDatabase, openRoute } from './start.ts'
+import { Routes } from './routes.ts'
+import { checkDatabase } from './start.ts'
 import { Bell, within } from './wait.ts'
 import { Wake } from './wake.ts'
 
@@ -54,7 +55,7 @@ class RunningRelay implements Relay {
   readonly #settings: Settings
   readonly #database: Database
   readonly #leaseDatabase: Database
-  readonly #routes: Route[] = []
+  readonly #routes: Routes
   readonly #lanes: Lanes
   readonly #wake: Wake
   #hard = false
@@ -71,10 +72,12 @@ class RunningRelay implements Relay {
     this.#database = openDatabase(connectionString, schema, name, connections)
     // A beat that takes half a lease has failed: there must be time for another.
     this.#leaseDatabase = openDatabase(connectionString, schema, `${name} leases`, 2, Math.max(1_000, leaseMs / 2))
+    this.#routes = new Routes(settings.sinks, () => this.#lanes.bell.ring())
     const lanes = new Lanes(
       {
         relay: this.id,
         settings,
+        solo: new Solo(),
         database: this.#database,
         leaseDatabase: this.#leaseDatabase,
         giveUp: this.#giveUp.signal,
@@ -121,7 +124,7 @@ class RunningRelay implements Relay {
       hard?.removeEventListener('abort', stopHard)
       stopHard()
       clearTimeout(this.#drainTimer)
-      await Promise.allSettled(this.#settings.sinks.map(async ({ sink }) => await sink[Symbol.asyncDispose]()))
+      await this.#routes.close()
       await Promise.all([this.#database.close(), this.#leaseDatabase.close()])
       publish('postrider:relay', { relay: this.id, state: 'stopped' })
     }
@@ -145,8 +148,7 @@ class RunningRelay implements Relay {
   async #open(stop: AbortSignal): Promise<void> {
     await this.#untilDone(stop, () => checkDatabase(this.#database))
     for (const sink of this.#settings.sinks) {
-      const route = await this.#untilDone(stop, () => openRoute(this.#database, sink))
-      if (route !== undefined) this.#routes.push(route)
+      await this.#untilDone(stop, () => this.#routes.put(this.#database, sink))
     }
   }
 

@@ -3,8 +3,8 @@ import { sql, type Kysely, type RawBuilder } from 'kysely'
 import { publish } from './channels.ts'
 import type { Cursor } from './cursor.ts'
 import type { Database } from './database.ts'
-import type { Lane, Result } from './lane.ts'
-import type { Settlement, TroubleRow } from './settlement.ts'
+import type { Lane } from './lane.ts'
+import type { AttemptRow, Settlement, TroubleRow } from './settlement.ts'
 import type { Tables } from './tables.ts'
 
 /**
@@ -67,7 +67,7 @@ async function write(
   relay: string,
   lane: Lane,
   fence: bigint,
-  { cursor, results, rows, gone }: Settlement,
+  { cursor, records, rows, gone }: Settlement,
 ): Promise<string> {
   const parts: RawBuilder<unknown>[] = [
     // When the newest number is not the one that this lane has seen last, its own is made to collide: with a number of the
@@ -81,10 +81,7 @@ async function write(
       from ${schema}.checkpoints as k where k.sink = ${lane.sink} and k.lane = ${lane.number}
       returning horizon)`,
   ]
-  const { audit } = lane.route
-  const audited =
-    audit === 'all' ? results : audit === 'none' ? [] : results.filter(({ outcome }) => outcome.kind !== 'delivered')
-  if (audited.length > 0) parts.push(auditOf(schema, relay, lane, audited))
+  if (records.length > 0) parts.push(auditOf(schema, relay, lane, records))
   if (gone.length > 0) {
     parts.push(sql`gone as (
       delete from ${schema}.deliveries where sink = ${lane.sink} and position = any(${gone.map(String)}::bigint[]))`)
@@ -104,8 +101,8 @@ function horizonOf({ stored }: Lane, { done, target }: Cursor): string | null {
   return stored.target !== null && stored.target === (target ?? done) ? stored.horizon : null
 }
 
-function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, results: readonly Result[]): RawBuilder<unknown> {
-  const column = <T>(value: (result: Result) => T): T[] => results.map(value)
+function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, records: readonly AttemptRow[]): RawBuilder<unknown> {
+  const column = <T>(value: (record: AttemptRow) => T): T[] => records.map(value)
   return sql`audit as (
     insert into ${schema}.attempts
       (sink, relay, position, slot, event_id, attempt, outcome, error_code, error, status, started_at, duration_ms, detail)
@@ -114,15 +111,15 @@ function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, results
     from unnest(
       ${column(({ carried }) => carried.event.position)}::bigint[],
       ${column(({ carried }) => carried.slot)}::smallint[],
-      ${column(({ carried }) => carried.event.id)}::uuid[],
-      ${column(({ carried }) => carried.attempts + 1)}::int[],
-      ${column(({ outcome }) => outcome.kind)}::text[],
-      ${column(({ outcome }) => ('error' in outcome ? outcome.error.code : null))}::text[],
-      ${column(({ outcome }) => ('error' in outcome ? outcome.error.message : null))}::text[],
-      ${column(({ outcome }) => outcome.status ?? null)}::int[],
+      ${column(({ carried }) => carried.id)}::uuid[],
+      ${column(({ attempt }) => attempt)}::int[],
+      ${column(({ outcome }) => outcome)}::text[],
+      ${column(({ code }) => code)}::text[],
+      ${column(({ error }) => error)}::text[],
+      ${column(({ status }) => status)}::int[],
       ${column(({ startedAtMs }) => startedAtMs)}::float8[],
       ${column(({ durationMs }) => durationMs)}::real[],
-      ${column(({ outcome }) => (outcome.detail === undefined ? null : JSON.stringify(outcome.detail)))}::jsonb[]
+      ${column(({ detail }) => (detail === null ? null : JSON.stringify(detail)))}::jsonb[]
     ) as a (position, slot, event_id, attempt, outcome, error_code, error, status, started_at, duration_ms, detail))`
 }
 
@@ -153,7 +150,7 @@ function unnested(rows: readonly TroubleRow[]): RawBuilder<unknown> {
   return sql`unnest(
       ${column(({ carried }) => carried.event.position)}::bigint[],
       ${column(({ carried }) => carried.slot)}::smallint[],
-      ${column(({ carried }) => carried.event.id)}::uuid[],
+      ${column(({ carried }) => carried.id)}::uuid[],
       ${column(({ carried }) => carried.event.key)}::text[],
       ${column(({ state }) => state)}::text[],
       ${column(({ attempts }) => attempts)}::int[],

@@ -3,11 +3,13 @@ import type { Page } from './claim.ts'
 import type { Cursor } from './cursor.ts'
 import type { Carriage } from './deliver.ts'
 import type { Carried, Lane, Result } from './lane.ts'
+import type { AttemptDetail } from './sink.ts'
 
 /** Everything that one settle writes. */
 export interface Settlement {
   readonly cursor: Cursor
-  readonly results: readonly Result[]
+  /** What is to be recorded, in the order in which it happened. */
+  readonly records: readonly AttemptRow[]
   readonly rows: readonly TroubleRow[]
   /** Keys whose first blocked event may go, if nothing is in its way. */
   readonly keys: readonly string[]
@@ -17,6 +19,20 @@ export interface Settlement {
   readonly events: number
   /** Finished beyond the cursor. */
   readonly ahead: readonly bigint[]
+}
+
+/** A row of attempts as it shall be. */
+export interface AttemptRow {
+  readonly carried: Carried
+  /** Number of the attempt; of what ends a delivery without one, how many there were. */
+  readonly attempt: number
+  readonly outcome: Result['outcome']['kind'] | 'discarded'
+  readonly code: string | null
+  readonly error: string | null
+  readonly status: number | null
+  readonly startedAtMs: number
+  readonly durationMs: number
+  readonly detail: AttemptDetail | null
 }
 
 /** A row of deliveries as it shall be; inserted when the event had none. */
@@ -73,22 +89,33 @@ export function settlementOf(
     if (carried.row !== 'blocked') row(carried, 'blocked')
   }
 
+  const settled = (carried: Carried): void => {
+    if (carried.row === null) return
+    gone.push(carried.position)
+    touch(carried)
+  }
+
   const results = [...carriage.finished, ...late]
   for (const { carried, outcome, verdict } of results) {
     const status = outcome.status ?? null
     switch (verdict.kind) {
       case 'delivered':
-        if (carried.row === null) break
-        gone.push(carried.position)
-        touch(carried)
+      case 'expired':
+        settled(carried)
         break
       case 'retry': {
         const { code, message } = verdict.error
         const attempts = carried.attempts + (verdict.counts ? 1 : 0)
-        row(carried, 'retrying', { attempts, inMs: verdict.delayMs, code, error: message, status, tried: true })
+        // Not later than its end, so that it is seen to be over in time.
+        const inMs = Math.min(verdict.delayMs, leftMs(carried))
+        row(carried, 'retrying', { attempts, inMs, code, error: message, status, tried: true })
         break
       }
       case 'dead':
+        if (lane.route.onDead === 'skip') {
+          settled(carried)
+          break
+        }
         row(carried, 'dead', {
           attempts: carried.attempts + 1,
           code: verdict.error.code,
@@ -115,7 +142,41 @@ export function settlementOf(
     else row(carried, 'retrying', { code: 'interrupted' })
   }
   const { cursor, ahead } = progress
-  return { cursor, results, rows, keys: [...keys], gone, events: page?.events.length ?? 0, ahead }
+  const records = recordsOf(lane, [...results, ...carriage.spared])
+  return { cursor, records, rows, keys: [...keys], gone, events: page?.events.length ?? 0, ahead }
+}
+
+/** How long an event might still be delivered, in milliseconds. */
+function leftMs({ expiresInMs, readAt }: Carried): number {
+  return expiresInMs === Infinity ? Infinity : Math.max(0, expiresInMs - (performance.now() - readAt))
+}
+
+function recordsOf(lane: Lane, results: readonly Result[]): AttemptRow[] {
+  const { audit, onDead } = lane.route
+  const records: AttemptRow[] = []
+  for (const { carried, outcome, verdict, startedAtMs, durationMs } of results) {
+    const sent = outcome.kind !== 'expired'
+    const failed = 'error' in outcome
+    const record: AttemptRow = {
+      carried,
+      attempt: carried.attempts + (sent ? 1 : 0),
+      outcome: outcome.kind,
+      code: failed ? outcome.error.code : null,
+      error: failed ? outcome.error.message : null,
+      status: outcome.status ?? null,
+      startedAtMs,
+      durationMs,
+      detail: outcome.detail ?? null,
+    }
+    // How an event ended without being delivered is told whatever the audit is.
+    if (!sent || audit === 'all' || (audit === 'failures' && outcome.kind !== 'delivered')) records.push(record)
+    if (verdict.kind === 'dead' && onDead === 'skip') {
+      const { code, message } = verdict.error
+      const detail = { actor: 'postrider', reason: `the sink skips what cannot be delivered (${code}: ${message})` }
+      records.push({ ...record, outcome: 'discarded', code: null, error: null, status: null, durationMs: 0, detail })
+    }
+  }
+  return records
 }
 
 interface Progress {

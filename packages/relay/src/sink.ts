@@ -18,26 +18,41 @@ interface Answered {
 /**
  * What a sink answers, closed: the sink knows its protocol, the relay knows the policy.
  * - `delivered`: the destination has taken the event.
- * - `retry`: it failed, and may succeed later. `afterMs` is a floor asked for by the destination; `maxAttempts` a ceiling for this kind of failure.
+ * - `retry`: it failed, and may succeed later. `afterMs` is a floor asked for by the destination; `maxAttempts` a ceiling for
+ *   this kind of failure. `scope` tells what failed: the `destination` (default), which counts towards opening the circuit of
+ *   the sink, or only this `event`.
  * - `throttled`: the destination asked for a pause. Spends no attempt; the whole sink is quiet for `afterMs`.
- * - `reject`: the same bytes can never succeed. `quietMs` keeps the sink quiet before the next event.
+ * - `reject`: the same bytes can never succeed.
+ * - `gone`: the destination wants nothing any more. Spends no attempt; when a later probe hears the same, the sink is gone.
  */
 export type Outcome =
   | (Answered & { readonly kind: 'delivered' })
   | (Answered & {
       readonly kind: 'retry'
       readonly error: DeliveryError
+      readonly scope?: 'destination' | 'event'
       readonly afterMs?: number
       readonly maxAttempts?: number
     })
   | (Answered & { readonly kind: 'throttled'; readonly error: DeliveryError; readonly afterMs: number })
-  | (Answered & { readonly kind: 'reject'; readonly error: DeliveryError; readonly quietMs?: number })
+  | (Answered & { readonly kind: 'reject'; readonly error: DeliveryError })
+  | (Answered & { readonly kind: 'gone'; readonly error: DeliveryError })
+
+/** The event is sent once more by an operator. */
+export interface Replay {
+  /** Number of the operation. */
+  readonly operation: string
+  /** The id that the event has in the log, when this time it carries a new one; else null. */
+  readonly originalId: string | null
+}
 
 /** One try to deliver an event. */
 export interface Attempt {
   readonly event: LogEvent
   /** From 1. */
   readonly number: number
+  /** There when an operator sends the event once more. */
+  readonly replay?: Replay
 }
 
 /**
@@ -54,4 +69,23 @@ export interface Sink extends AsyncDisposable {
   /** After this many milliseconds a call of `deliver` has certainly ended, whatever the destination does. */
   readonly deadlineMs: number
   deliver(attempt: Attempt, signal: AbortSignal): Promise<Outcome>
+}
+
+/** A destination that is described by a row of `postrider.endpoints`. */
+export interface Endpoint {
+  /** `<sink>/<endpoint>`: its name as a sink. */
+  readonly name: string
+  /** The row, as JSON. */
+  readonly settings: Readonly<Record<string, unknown>>
+}
+
+/**
+ * Destinations that come, change and go while the relay runs: the endpoints of one sink. Each is a sink in every respect,
+ * with its own lanes, circuit and limits. The relay opens those that are active, and closes them again.
+ */
+export interface SinkFamily extends AsyncDisposable {
+  readonly name: string
+  readonly kind: string
+  /** @throws PostriderError `invalid_options`: this endpoint cannot be used; it stands still until its row is mended. */
+  open(endpoint: Endpoint): Sink
 }

@@ -15,34 +15,64 @@ export class Queue {
   }
 }
 
+/** Why nothing may start: the state of the sink (paused, gone, …), or its circuit. */
+type Shut = 'state' | 'circuit'
+
+/** How full the bucket of a rate can get, in seconds: an idle sink may begin this much at once. */
+const burstSeconds = 0.1
+
 /**
- * The deliveries that a sink may have in flight in this relay, and its quiet times:
- * a destination that asked for a pause gets nothing until it is over.
+ * The deliveries that a sink may have in flight in this relay: its share of the limits of the sink, its quiet times, and
+ * whether anything may start at all. There is no other door to a destination.
  */
 export class Slots {
-  readonly #size: number
+  #concurrency: number
+  #perSecond: number
+  /** The part of the sink's lanes that this relay holds: so much of its limits is ours. */
+  #share = 1
   #used = 0
+  #tokens = 1
+  #filledAt = performance.now()
   #quietUntil = 0
-  #quietTimer: NodeJS.Timeout | undefined
+  /** In flight at most while a destination is being loaded anew; and successes until it is twice as many. */
+  #ramp = Infinity
+  #rampLeft = 0
+  /** May start although the circuit does not let anything through: the probe. */
+  #permitted = 0
+  readonly #shut = new Set<Shut>()
+  #timer: NodeJS.Timeout | undefined
   readonly #waiting: { readonly queue: Queue; readonly wake: () => void }[] = []
   readonly #vacancy = new Set<Bell>()
 
-  constructor(size: number) {
-    this.#size = size
+  /** @param perSecond deliveries begun in a second at most; Infinity for no limit */
+  constructor(concurrency: number, perSecond: number = Infinity) {
+    this.#concurrency = concurrency
+    this.#perSecond = perSecond
   }
 
   /** Something could start. */
   get open(): boolean {
-    return this.#used < this.#size && performance.now() >= this.#quietUntil
+    return this.#startsInMs() === 0
+  }
+
+  /** Nothing but the circuit keeps it shut. */
+  get shutByCircuit(): boolean {
+    return this.#shut.has('circuit') && this.#shut.size === 1
+  }
+
+  /** How many could be started within this time, should each end at once. */
+  within(ms: number): number {
+    return this.#rate === Infinity ? Infinity : Math.ceil(this.#tokens + (this.#rate * ms) / 1_000)
   }
 
   /** A slot, as soon as there is one; false when the queue was closed before. First come, first served. */
   take(queue: Queue): boolean | Promise<boolean> {
     if (queue.closed) return false
     if (this.open && this.#waiting.length === 0) {
-      this.#used++
+      this.#start()
       return true
     }
+    this.#admitLater()
     return new Promise((resolve) => {
       const wake = (): void => resolve(!queue.closed)
       queue.waiters.add(wake)
@@ -55,26 +85,116 @@ export class Slots {
     this.#admit()
   }
 
+  /** The limits of the sink as they are now. */
+  limit(concurrency: number, perSecond: number): void {
+    if (concurrency === this.#concurrency && perSecond === this.#perSecond) return
+    this.#fill()
+    this.#concurrency = concurrency
+    this.#perSecond = perSecond
+    this.#admit()
+  }
+
+  /** The part of the sink's lanes that this relay holds, 0 to 1. */
+  share(share: number): void {
+    this.#fill()
+    this.#share = share
+    this.#admit()
+  }
+
+  /** Nothing starts until this is opened again; what is in flight goes on. */
+  shut(why: Shut): void {
+    this.#shut.add(why)
+  }
+
+  reopen(why: Shut): void {
+    if (this.#shut.delete(why)) this.#admit()
+  }
+
+  /** One may start although the circuit is open. */
+  permitOne(): void {
+    this.#permitted = 1
+    this.#admit()
+  }
+
   /** Nothing starts for this long; what is in flight goes on. */
   quiet(ms: number): void {
     this.#quietUntil = Math.max(this.#quietUntil, performance.now() + ms)
     this.#admitLater()
   }
 
-  #admitLater(): void {
-    clearTimeout(this.#quietTimer)
-    const rest = this.#quietUntil - performance.now()
-    if (rest <= 0) return this.#admit()
-    // A timer may fire a little early, and then has to be set again.
-    this.#quietTimer = setTimeout(() => this.#admitLater(), Math.min(Math.ceil(rest), 2_147_483_647))
-    this.#quietTimer.unref()
+  /** The destination has recovered, or found it too much: few at first, and twice as many after as many successes. */
+  rampFrom(first: number): void {
+    this.#ramp = Math.max(1, Math.min(first, this.#ramp))
+    this.#rampLeft = this.#ramp
   }
 
-  /** Waits until something could start, or the bell of this lane rings. */
-  async vacancy(lane: { readonly bell: Bell; readonly released: AbortSignal }): Promise<void> {
+  /** The destination took one. */
+  succeeded(): void {
+    if (this.#ramp === Infinity || --this.#rampLeft > 0) return
+    this.#ramp *= 2
+    this.#rampLeft = this.#ramp
+    if (this.#ramp >= this.#concurrency) this.#ramp = Infinity
+    this.#admit()
+  }
+
+  /** Half of what may be in flight now. */
+  get half(): number {
+    return Math.floor(Math.min(this.#most, this.#ramp) / 2)
+  }
+
+  /** Waits until something could start, this time has passed, or the bell of this lane rings. */
+  async vacancy(lane: { readonly bell: Bell; readonly released: AbortSignal }, ms: number): Promise<void> {
     this.#vacancy.add(lane.bell)
-    await lane.bell.wait(Infinity, lane.released)
+    this.#admitLater()
+    await lane.bell.wait(ms, lane.released)
     this.#vacancy.delete(lane.bell)
+  }
+
+  /** Whoever waits for a vacancy looks again. */
+  nudge(): void {
+    for (const bell of this.#vacancy) bell.ring()
+  }
+
+  get #most(): number {
+    return Math.max(1, Math.floor(this.#concurrency * this.#share))
+  }
+
+  get #rate(): number {
+    return this.#perSecond === Infinity ? Infinity : this.#perSecond * this.#share
+  }
+
+  /** 0: now. Infinity: not before something else happens. */
+  #startsInMs(): number {
+    if (this.#permitted > 0 && this.shutByCircuit) return 0
+    if (this.#shut.size > 0 || this.#used >= Math.min(this.#most, this.#ramp)) return Infinity
+    const quietMs = Math.max(0, this.#quietUntil - performance.now())
+    this.#fill()
+    const tokenMs = this.#tokens >= 1 ? 0 : ((1 - this.#tokens) / this.#rate) * 1_000
+    return Math.max(quietMs, tokenMs)
+  }
+
+  #start(): void {
+    if (this.shutByCircuit) this.#permitted = 0
+    if (this.#rate !== Infinity) this.#tokens--
+    this.#used++
+  }
+
+  #fill(): void {
+    const now = performance.now()
+    const rate = this.#rate
+    this.#tokens =
+      rate === Infinity ? 1 : Math.min(Math.max(1, rate * burstSeconds), this.#tokens + (rate * (now - this.#filledAt)) / 1_000)
+    this.#filledAt = now
+  }
+
+  #admitLater(): void {
+    clearTimeout(this.#timer)
+    const rest = this.#startsInMs()
+    if (rest === 0) return this.#admit()
+    if (rest === Infinity) return
+    // A timer may fire a little early, and then has to be set again.
+    this.#timer = setTimeout(() => this.#admitLater(), Math.min(Math.ceil(rest), 2_147_483_647))
+    this.#timer.unref()
   }
 
   #admit(): void {
@@ -83,10 +203,11 @@ export class Slots {
       if (next === undefined) break
       if (next.queue.closed) continue
       next.queue.waiters.delete(next.wake)
-      this.#used++
+      this.#start()
       next.wake()
     }
     // All of them: one that finds nothing to carry does not pass its turn on.
-    if (this.open) for (const bell of this.#vacancy) bell.ring()
+    if (this.open) this.nudge()
+    else if (this.#waiting.length + this.#vacancy.size > 0 && this.#startsInMs() !== Infinity) this.#admitLater()
   }
 }

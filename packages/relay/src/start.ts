@@ -1,9 +1,6 @@
 import { PostriderError } from '@postrider/schema'
 import { sql } from 'kysely'
 import type { Database } from './database.ts'
-import type { Route } from './lane.ts'
-import type { SinkSettings } from './options.ts'
-import { Slots } from './slots.ts'
 
 /** The newest migration that this relay needs. */
 const neededMigration = '0010_views'
@@ -44,18 +41,4 @@ export async function checkDatabase({ db, schema, schemaName }: Database): Promi
       limit: 1,
     })
   }
-}
-
-/** Writes a sink's settings into the database, or finds it there, and returns it as it will be carried. */
-export async function openRoute({ db, schema }: Database, sink: SinkSettings): Promise<Route> {
-  const { rows } = await sql<{ lanes: number; type_filter: string | null }>`
-    select stored.lanes, stored.filter as type_filter
-    from ${schema}.put_sink(
-      ${sink.name}, ${sink.sink.kind}, ${sink.lanes}::smallint, ${sink.types}::text[],
-      ${sink.ordering}, ${sink.onDead}, ${sink.audit}, ${sink.startFrom},
-      ${sink.concurrency}
-    ) as stored`.execute(db)
-  const stored = rows[0]
-  if (stored === undefined) throw new TypeError('put_sink answered nothing')
-  return { ...sink, slots: new Slots(sink.concurrency), laneCount: stored.lanes, typeFilter: stored.type_filter }
 }

@@ -64,13 +64,15 @@ export async function claimTrouble({ db, schema }: Database, lane: Lane, limit: 
     )
     select found.*, (select next_in_ms from later) as next_in_ms, (select count(*) from due)::int as found_due
     from (select 1) as one left join (
-      select ${eventColumns}, e.position as place, d.attempts, d.forgiven, d.state,
+      select ${eventColumns}, e.position as place, o.id::text as replayed_by,
+        case when o.as_new then md5(o.id || ':' || e.id)::uuid end as new_id, d.attempts, d.forgiven, d.state,
         extract(epoch from clock_timestamp() - d.available_at)::float8 * 1000 as waited_ms,
         coalesce(extract(epoch from clock_timestamp() - d.first_tried_at)::float8 * 1000, 0) as tried_for_ms,
         coalesce(d.position > heads.barrier, false) as overtaken
       from carried as d
       join ${schema}.events as e on e.position = d.position and e.slot = d.slot
       left join heads on heads.key = d.key
+      left join ${schema}.operations as o on o.id = d.operation_id and o.kind = 'replay'
       where coalesce(d.bytes_before, 0) < ${maxPageBytes}
       order by d.position limit ${limit}
     ) as found on true
@@ -91,6 +93,8 @@ type DueRow = Parameters<typeof carriedOf>[0] & {
   readonly waited_ms: number
   readonly tried_for_ms: number
   readonly overtaken: boolean
+  readonly replayed_by: string | null
+  readonly new_id: string | null
   readonly next_in_ms: number | null
   readonly found_due: number
 }
@@ -100,13 +104,15 @@ function sortOut(rows: readonly DueRow[], ordered: boolean): Trouble {
   const overtaken: Carried[] = []
   const blockedOf = new Map<string, number>()
   for (const row of rows) {
-    const carried = carriedOf(row, {
+    const rest = {
       attempts: row.attempts,
       forgiven: row.forgiven,
       row: row.state,
       dueForMs: Math.max(0, row.waited_ms),
       triedForMs: row.tried_for_ms,
-    })
+      replay: row.replayed_by === null ? null : { operation: row.replayed_by, originalId: row.new_id === null ? null : row.id },
+    }
+    const carried = carriedOf(row, rest, row.new_id ?? row.id)
     if (row.overtaken) {
       overtaken.push(carried)
       continue

@@ -12,7 +12,7 @@ export interface Sleepers {
   news(buckets: readonly number[] | null): boolean
   /** An operator has changed deliveries. */
   due(): void
-  /** Lanes have become free. */
+  /** Lanes have become free, or a sink is steered in another way. */
   lanes(): void
 }
 
@@ -148,7 +148,7 @@ export class Wake {
           coalesce(array_agg(distinct fresh.bucket) filter (where fresh.bucket is not null), '{}') as buckets,
           case when $3 then pg_advisory_unlock(hashtextextended($4, 0)) end
         from (select 1) as one left join lateral (
-          (select e.bucket from ${schema}.events as e where e.xid >= $1::xid8 order by e.xid, e.position limit ${lookLimit})
+          (select e.bucket from ${schema}.events as e where e.xid >= $1::xid8 and e.xid < pg_snapshot_xmax(pg_current_snapshot()) order by e.xid, e.position limit ${lookLimit})
           union all
           (select e.bucket from ${schema}.events as e where e.xid = any($2::xid8[]) limit ${lookLimit})
         ) as fresh on true`,
@@ -208,7 +208,7 @@ export class Wake {
   #hear(payload: string): void {
     if (payload === '') this.#bell.ring()
     else if (payload === 'due') this.#sleepers.due()
-    else if (payload === 'lanes') this.#sleepers.lanes()
+    else if (payload === 'lanes' || payload === 'sinks') this.#sleepers.lanes()
     else if (payload === `probe:${this.#relay}`) {
       this.#probeBackAt = performance.now()
       if (!this.#proven) {

@@ -6,7 +6,7 @@ import { settingsOf } from '../src/options.ts'
 import { settle } from '../src/settle.ts'
 import { settlementOf, type Settlement } from '../src/settlement.ts'
 import { claimPage } from '../src/claim.ts'
-import { openRoute } from '../src/start.ts'
+import { Routes } from '../src/routes.ts'
 import type { Lane, Result } from '../src/lane.ts'
 import { emitRange, RecordingSink } from './support.ts'
 
@@ -18,9 +18,11 @@ async function stage() {
   const db = await testDatabase()
   const client = await db.client()
   const database = openDatabase(db.url, 'postrider', 'test', 4)
-  const settings = settingsOf({ connectionString: db.url, sinks: [{ sink: new RecordingSink(), lanes: 1 }] }).sinks[0]
-  if (settings === undefined) throw new Error('no sink')
-  const route = await openRoute(database, settings)
+  const { sinks } = settingsOf({ connectionString: db.url, sinks: [{ sink: new RecordingSink(), lanes: 1 }] })
+  const routes = new Routes(sinks, () => undefined)
+  for (const sink of sinks) await routes.put(database, sink)
+  const route = routes.all[0]
+  if (route === undefined) throw new Error('no sink')
   await emitRange(client, 'o', 1, 10)
   const claim = async (relay: string): Promise<Lane | undefined> => (await claimLanes(database, relay, route, 1, [], 60_000))[0]
   const carried = async (lane: Lane, fails: boolean): Promise<Settlement> => {
@@ -43,7 +45,7 @@ async function stage() {
             durationMs: 1,
           }
     })
-    return settlementOf(lane, page, { finished, parked: [], blocked: [], unstarted: [] }, [], [], false)
+    return settlementOf(lane, page, { finished, spared: [], parked: [], blocked: [], unstarted: [] }, [], [], false)
   }
   const count = async (table: string, relay?: string): Promise<number> =>
     Number(

@@ -55,7 +55,7 @@ describe('nothing stands still', () => {
     ],
     ['half a status', { ...failed, status: 200.5 }],
     ['no number', { ...failed, afterMs: Number.NaN }],
-    ['an endless pause', { kind: 'reject', error: { code: 'gone', message: '' }, quietMs: Number.NaN }],
+    ['a refusal without a reason', { kind: 'reject' }],
     ['a code of its own', { kind: 'retry', error: { code: 'mine', message: 'a\0b' } }],
   ])('when a sink answers with %s', async (_name, answer) => {
     await using db = await testDatabase()
@@ -93,6 +93,7 @@ describe('a stop', () => {
     await first.stop()
     sink.answer = () => ({ kind: 'delivered' })
     await client.query(`update postrider.deliveries set available_at = now() where state = 'retrying'`)
+    await client.query('update postrider.circuits set quiet_until = null')
     await using _ = run(db.url, [{ sink, lanes: 1 }])
     await until(() => sink.delivered.length >= 42, 'all arrived')
     for (let key = 0; key < 20; key++) expect(sink.numbers(`k${key}`)).toEqual(range(1, 2))

@@ -75,7 +75,7 @@ describe('lanes are shared', () => {
       for (let count = 1; count <= 6; count++) {
         for (const sink of ['a', 'b', 'billing']) {
           const alive = relays(count, [sink])
-          const shares = alive.map(({ id }) => shareOf(sink, lanes, alive, id))
+          const shares = alive.map(({ id }) => shareOf({ name: sink, laneCount: lanes, family: null }, alive, id))
           expect(shares.reduce((sum, share) => sum + share, 0)).toBe(lanes)
           expect(Math.max(...shares) - Math.min(...shares)).toBeLessThanOrEqual(1)
         }
@@ -89,7 +89,16 @@ describe('lanes are shared', () => {
       { id: 'two', sinks: ['b', 'a'] },
       { id: 'three', sinks: ['b'] },
     ]
-    expect(alive.map(({ id }) => shareOf('a', 4, alive, id))).toEqual([2, 2, 0])
-    expect(alive.map(({ id }) => shareOf('b', 4, alive, id))).toEqual([0, 2, 2])
+    expect(alive.map(({ id }) => shareOf({ name: 'a', laneCount: 4, family: null }, alive, id))).toEqual([2, 2, 0])
+    expect(alive.map(({ id }) => shareOf({ name: 'b', laneCount: 4, family: null }, alive, id))).toEqual([0, 2, 2])
+  })
+
+  it('for an endpoint, among those that have its sink', () => {
+    const alive = [
+      { id: 'one', sinks: ['hooks'] },
+      { id: 'two', sinks: ['b'] },
+    ]
+    const endpoint = { name: 'hooks/acme', laneCount: 1, family: 'hooks' }
+    expect(alive.map(({ id }) => shareOf(endpoint, alive, id))).toEqual([1, 0])
   })
 })

@@ -63,6 +63,14 @@ export const errorCodes = {
     next: 'Look at `postrider status` and the views of the schema for what exists.',
   },
   // operate
+  invalid_filter: {
+    meaning: 'The filter of an operation is none, or nothing can be done by it.',
+    next: 'Mend what the message names, or choose the events by something else.',
+  },
+  invalid_endpoint: {
+    meaning: 'An endpoint cannot be as it was given: its name, address, secrets, headers, types or tenant break a rule.',
+    next: 'Mend what the message names; nothing was written.',
+  },
   not_confirmed: {
     meaning: 'A command that changes something was not confirmed.',
     next: 'Run it again on a terminal and answer yes, or give --yes.',
@@ -105,8 +113,8 @@ export const errorCodes = {
     next: 'Mend the destination, then retry the dead letter.',
   },
   gone: {
-    meaning: 'The destination answered 410: it does not want this any more.',
-    next: 'Remove the sink, or mend the destination and retry the dead letter.',
+    meaning: 'The destination answered 410: it wants nothing any more.',
+    next: 'It is asked once more after five minutes; then the sink is gone. Mend the destination, then `postrider resume`.',
   },
   blocked_target: {
     meaning: 'The address of the destination is not one that this sink may reach.',
@@ -123,6 +131,10 @@ export const errorCodes = {
   sink_threw: {
     meaning: 'The sink threw instead of answering; this counts as a failed attempt.',
     next: 'It is retried. Report the fault to the author of the sink.',
+  },
+  poison: {
+    meaning: 'Relays died, one after the other, while they carried this event and nothing else.',
+    next: 'Look at its payload and at the sink, mend what kills the relay, then retry the dead letter.',
   },
   slow: {
     meaning: 'The attempt outlasted its page and was parked, so that the others go on.',

@@ -47,6 +47,8 @@ const known: Readonly<Record<keyof WebhookOptions, true>> = {
   userAgent: true,
   dnsServers: true,
 }
+/** Of a sink, or of an endpoint of one: `hooks/acme`. */
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(?:\/[A-Za-z0-9][A-Za-z0-9_.-]{0,62})?$/
 const formats: readonly string[] = ['standard', 'cloudevents', 'cloudevents-binary', 'raw'] satisfies WebhookFormat[]
 const ownRule: ReadonlySet<number> = new Set([408, 410, 425, 429, 503])
 const timeoutRanges = {
@@ -61,7 +63,7 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 export function checkOptions(options: WebhookOptions): WebhookSettings {
   const problems: string[] = []
   for (const key of Object.keys(options)) if (!Object.hasOwn(known, key)) problems.push(`${key}: unknown option`)
-  if (typeof options.name !== 'string' || !/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/.test(options.name)) {
+  if (typeof options.name !== 'string' || !namePattern.test(options.name)) {
     problems.push('name: 1 to 63 letters, digits, _ . or -')
   }
   const format = oneOf(options.format ?? 'standard', formats, 'format', problems)

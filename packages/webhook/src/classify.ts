@@ -14,7 +14,8 @@ export interface Answer {
 
 /** Attempts for a 4xx that may heal by a deployment of the receiver, but mostly does not. */
 const clientErrorAttempts = 5
-const goneQuietMs = 5 * 60_000
+/** RFC 9110 section 15.5: the content of this request is at fault, another may pass. */
+const aboutTheEvent: ReadonlySet<number> = new Set([400, 406, 409, 411, 412, 414, 416, 417, 422, 424])
 const longestFloorMs = 24 * 3_600_000
 const throttle = { leastMs: 1_000, standardMs: 10_000, mostMs: 3_600_000 } as const
 
@@ -22,7 +23,7 @@ const throttle = { leastMs: 1_000, standardMs: 10_000, mostMs: 3_600_000 } as co
 export function classifyAnswer(answer: Answer, permanent: ReadonlySet<number>, nowMs: number): Outcome {
   const { status, never = false } = answer
   if (status >= 200 && status <= 299) return { kind: 'delivered', status }
-  if (status === 410) return { kind: 'reject', status, error: failure('gone', 'answered 410'), quietMs: goneQuietMs }
+  if (status === 410) return { kind: 'gone', status, error: failure('gone', 'answered 410') }
   if (never)
     return { kind: 'reject', status, error: failure('payload_refused', `answered ${status} with postrider-retry: never`) }
   if (status === 413 || status === 415 || status === 431 || permanent.has(status)) {
@@ -47,6 +48,8 @@ export function classifyAnswer(answer: Answer, permanent: ReadonlySet<number>, n
       kind: 'retry',
       status,
       error: failure('status_4xx', `answered ${status}`),
+      // Some of these are about what was asked, the others about where: a credential that has run out fails every event.
+      ...(aboutTheEvent.has(status) ? { scope: 'event' as const } : {}),
       maxAttempts: clientErrorAttempts,
       ...floor,
     }

@@ -1,4 +1,4 @@
-import type { Attempt, Outcome, Sink } from '@postrider/relay'
+import type { Attempt, Outcome, Replay, Sink } from '@postrider/relay'
 import { isPostriderError } from '@postrider/schema'
 import { createCapture } from './capture.ts'
 import { classifyAnswer, classifyFailure } from './classify.ts'
@@ -15,7 +15,8 @@ const deadlineMarginMs = 1_000
 /**
  * A sink that sends a signed POST for every event (Standard Webhooks 1.0.0), and gets an answer within its total deadline
  * whatever the destination does. Redirects are never followed, answers never inflated.
- * `webhook-id` is the event's id, the same on every attempt; timestamp and signature are new on each.
+ * `webhook-id` is the event's id, the same on every attempt; timestamp and signature are new on each. A replay says so
+ * with `postrider-replay`, and with `postrider-original-id` where it gives the event a new id.
  * Throws `invalid_options` with all problems together. Dispose of it to close its connections.
  */
 export function createWebhookSink(options: WebhookOptions): Sink {
@@ -28,12 +29,13 @@ export function createWebhookSink(options: WebhookOptions): Sink {
     ...Object.entries(settings.headers).flat(),
   ]
 
-  function prepare({ event, number }: Attempt): PostRequest {
+  function prepare({ event, number, replay }: Attempt): PostRequest {
     const { body, headers } = encode(event, settings.format)
     const timestamp = Math.floor(Date.now() / 1000)
     const signed = ['webhook-id', event.id, 'webhook-timestamp', String(timestamp)]
     const signature = ['webhook-signature', sign({ id: event.id, timestamp, body })]
-    return { body, headers: [...fixedHeaders, ...headers, ...signed, ...signature, 'postrider-attempt', String(number)] }
+    const counted = ['postrider-attempt', String(number), ...(replay === undefined ? [] : replayHeaders(replay))]
+    return { body, headers: [...fixedHeaders, ...headers, ...signed, ...signature, ...counted] }
   }
 
   function judge(ended: Ended): Outcome {
@@ -64,6 +66,11 @@ export function createWebhookSink(options: WebhookOptions): Sink {
     },
     [Symbol.asyncDispose]: () => poster[Symbol.asyncDispose](),
   }
+}
+
+/** So that a receiver can tell that an operator sends the event once more, and which event it was. */
+function replayHeaders({ operation, originalId }: Replay): string[] {
+  return ['postrider-replay', operation, ...(originalId === null ? [] : ['postrider-original-id', originalId])]
 }
 
 function one(value: string | string[] | undefined): string | undefined {

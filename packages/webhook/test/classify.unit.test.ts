@@ -17,10 +17,10 @@ test.each<[answer: Answer, expected: object]>([
   [{ status: 200 }, { kind: 'delivered' }],
   [{ status: 204, never: true, retryAfter: '5' }, { kind: 'delivered' }],
   [{ status: 299 }, { kind: 'delivered' }],
-  [{ status: 410 }, { kind: 'reject', error: 'gone', quietMs: 300_000 }],
+  [{ status: 410 }, { kind: 'gone', error: 'gone' }],
   [
     { status: 410, never: true },
-    { kind: 'reject', error: 'gone', quietMs: 300_000 },
+    { kind: 'gone', error: 'gone' },
   ],
   [{ status: 413 }, { kind: 'reject', error: 'payload_refused' }],
   [{ status: 415 }, { kind: 'reject', error: 'payload_refused' }],
@@ -77,7 +77,7 @@ test.each<[answer: Answer, expected: object]>([
   [{ status: 304 }, { kind: 'retry', error: 'redirect' }],
   [{ status: 408 }, { kind: 'retry', error: 'status_4xx' }],
   [{ status: 425 }, { kind: 'retry', error: 'status_4xx' }],
-  [{ status: 400 }, { kind: 'retry', error: 'status_4xx', maxAttempts: 5 }],
+  [{ status: 400 }, { kind: 'retry', error: 'status_4xx', maxAttempts: 5, scope: 'event' }],
   [
     { status: 401, retryAfter: '7' },
     { kind: 'retry', error: 'status_4xx', maxAttempts: 5, afterMs: 7_000 },

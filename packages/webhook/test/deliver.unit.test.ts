@@ -38,6 +38,26 @@ describe('the request', () => {
     expect(request?.rawHeaders).toHaveLength(2 * Object.keys(request?.headers ?? {}).length)
   })
 
+  test('of a replay says which operation it is, and with a new id which event it was', async () => {
+    await using server = await receiver()
+    await using sink = localSink(server.url)
+    const event = anEvent()
+    const originalId = '019b76da-a800-7000-8000-00000000000f'
+    for (const replay of [undefined, { operation: '12', originalId: null }, { operation: '13', originalId }]) {
+      await sink.deliver({ event, number: 1, ...(replay !== undefined && { replay }) }, AbortSignal.timeout(5_000))
+    }
+    const told = server.received.map(({ headers, body }) => [
+      headers['postrider-replay'],
+      headers['postrider-original-id'],
+      verify({ body, headers, secrets: [secret] }).ok,
+    ])
+    expect(told).toEqual([
+      [undefined, undefined, true],
+      ['12', undefined, true],
+      ['13', originalId, true],
+    ])
+  })
+
   test.each(['standard', 'cloudevents', 'cloudevents-binary', 'raw'] as const)(
     '%s: verify accepts what arrives, by every key',
     async (format) => {
@@ -104,7 +124,7 @@ describe('the answer', () => {
       error: { code: 'payload_refused' },
     })
     expect(await deliver(sink, { type: 's422' })).toMatchObject({ kind: 'reject', status: 422 })
-    expect(await deliver(sink, { type: 's410' })).toMatchObject({ kind: 'reject', error: { code: 'gone' }, quietMs: 300_000 })
+    expect(await deliver(sink, { type: 's410' })).toMatchObject({ kind: 'gone', error: { code: 'gone' } })
     expect(await deliver(sink, { type: 's404' })).toMatchObject({ kind: 'retry', error: { code: 'status_4xx' }, maxAttempts: 5 })
   })
 

@@ -8,7 +8,7 @@ import { lay, overlaysOf, type ConfigFlags } from './overlay.ts'
 import { formatPath, isPlainObject, valueAt } from './path.ts'
 import { readConfigFile } from './read.ts'
 import { followReferences, type References } from './refer.ts'
-import { configShape, databaseShape, healthShape, sinkShape } from './shape.ts'
+import { configShape, databaseShape, healthShape, oneSinkShape, sinkShape } from './shape.ts'
 
 export type { ConfigFlags } from './overlay.ts'
 
@@ -44,6 +44,15 @@ export async function loadDatabase(
   return await load(databaseShape, ['database', 'schema'], flags, surroundings)
 }
 
+/** Only what a command needs that has to do with one sink: secrets of the others need not be there. */
+export async function loadOneSink(
+  name: string,
+  flags: ConfigFlags = {},
+  surroundings: Surroundings = {},
+): Promise<Loaded<Pick<Settings, 'database' | 'schema' | 'sinks'>>> {
+  return await load(oneSinkShape, ['database', 'schema', `sinks.${name}`], flags, surroundings)
+}
+
 /** Only what `postrider health` needs. */
 export async function loadHealth(
   flags: ConfigFlags = {},
@@ -74,14 +83,20 @@ async function load<T>(
   const parsed = shape.safeParse(content, { error: wordIssue })
   const complaints = problemsOf(parsed.error?.issues ?? [], content).filter(({ at }) => !found.failed.has(at))
   problems.push(...complaints.map(({ at, problem }) => (at === 'database.url' ? hint(problem) : problem)))
-  if (only === null) problems.push(...(await sinkProblems(content, [...found.failed, ...complaints.map(({ at }) => at)])))
+  if (isPlainObject(content) && content['sinks'] !== undefined)
+    problems.push(...(await sinkProblems(content, [...found.failed, ...complaints.map(({ at }) => at)])))
   if (!parsed.success || problems.length > 0) throw invalid(problems, file?.path)
   return { settings: freeze(parsed.data), file: file?.path ?? null, secrets: [...found.secrets] }
 }
 
 function pick(content: unknown, only: readonly string[] | null): unknown {
   if (only === null || !isPlainObject(content)) return content
-  return Object.fromEntries(Object.entries(content).filter(([key]) => only.includes(key)))
+  const { sinks, ...rest } = content
+  const picked = Object.entries(rest).filter(([key]) => only.includes(key))
+  const names = only.flatMap((path) => (path.startsWith('sinks.') ? [path.slice('sinks.'.length)] : []))
+  if (names.length === 0 || sinks === undefined) return Object.fromEntries(picked)
+  const wanted = isPlainObject(sinks) ? Object.fromEntries(Object.entries(sinks).filter(([name]) => names.includes(name))) : sinks
+  return { ...Object.fromEntries(picked), sinks: wanted }
 }
 
 /** A sink is the only judge of its own options: each one whose form is right is made, and closed again. */

@@ -18,6 +18,8 @@ export interface References {
 
 const reference = /\$\$\{|\$\{(?:(env|file):([^}]*))?\}?/g
 const literalSecret = /wh(?:sec|sk)_[A-Za-z0-9+/]{8}/
+/** Keys whose whole text is a secret, whatever it looks like. */
+const placeOfSecret = /^sinks\.[^.]+\.endpoints\.(?:secretKey|previousKeys\[\d+\])$/
 
 /** The same configuration with every `${env:NAME}` and `${file:/path}` filled in. */
 export function followReferences(value: unknown, found: References, path: Path = []): unknown {
@@ -30,7 +32,7 @@ export function followReferences(value: unknown, found: References, path: Path =
 }
 
 function follow(text: string, at: string, found: References): string {
-  if (literalSecret.test(text)) {
+  if (literalSecret.test(text) || (placeOfSecret.test(at) && !text.includes('${'))) {
     found.failed.add(at)
     found.problems.push(
       `${at}: a secret stands in the configuration; put it into the environment or into a file, and write \${env:NAME} or \${file:/path} here` +

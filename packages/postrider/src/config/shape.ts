@@ -2,6 +2,7 @@ import { hostname } from 'node:os'
 import { typeFilterPattern } from '@postrider/schema'
 import { z } from 'zod'
 import type { Settings, SinkConfig } from '../config.ts'
+import { isPlainObject } from './path.ts'
 
 // The form of a configuration. Ranges and defaults of the relay stand here too, so that every problem is found at once.
 
@@ -11,20 +12,34 @@ const postgresUrl = z.string().refine((text) => /^(?:postgres|postgresql|socket)
   error: 'expected postgres://user:password@host:port/database',
 })
 
-const webhook = z.strictObject({
+const sealKey = z
+  .string()
+  .regex(/^[A-Za-z0-9+/]{43}=$/, { error: 'expected base64 of 32 bytes, as `openssl rand -base64 32` prints' })
+
+/** One destination, or with `endpoints` many: which of the keys belong to which is checked below. */
+const webhookKeys = z.strictObject({
   kind: z.literal('webhook'),
-  url: z.string(),
-  secrets: z.strictObject({
-    current: z.union([z.string(), z.array(z.string())], { error: 'expected a secret or a list of secrets' }),
-    previous: z
-      .array(
-        z.strictObject({
-          secret: z.string(),
-          until: z.union([z.date(), z.string()], { error: 'expected an ISO 8601 time with its zone' }),
-        }),
-      )
-      .exactOptional(),
-  }),
+  url: z.string().exactOptional(),
+  secrets: z
+    .strictObject({
+      current: z.union([z.string(), z.array(z.string())], { error: 'expected a secret or a list of secrets' }),
+      previous: z
+        .array(
+          z.strictObject({
+            secret: z.string(),
+            until: z.union([z.date(), z.string()], { error: 'expected an ISO 8601 time with its zone' }),
+          }),
+        )
+        .exactOptional(),
+    })
+    .exactOptional(),
+  endpoints: z
+    .strictObject({ secretKey: sealKey.exactOptional(), previousKeys: z.array(sealKey).exactOptional() })
+    .refine(({ secretKey, previousKeys = [] }) => secretKey !== undefined || previousKeys.length === 0, {
+      path: ['secretKey'],
+      error: 'is missing; previousKeys only open what they have sealed',
+    })
+    .exactOptional(),
   format: z.enum(['standard', 'cloudevents', 'cloudevents-binary', 'raw']).exactOptional(),
   headers: z.record(z.string(), z.string()).exactOptional(),
   trust: z.enum(['external', 'internal']).exactOptional(),
@@ -57,9 +72,10 @@ const webhook = z.strictObject({
     )
     .min(1, { error: 'an empty list would take nothing; leave it out to take all' })
     .exactOptional(),
-  lanes: whole(1, 64).default(4),
+  lanes: whole(1, 64).exactOptional(),
   // One connection for every slot, and the sink takes 256 at most.
-  concurrency: whole(1, 256).default(32),
+  concurrency: whole(1, 256).exactOptional(),
+  rate: z.number().positive({ error: 'expected a number above 0' }).exactOptional(),
   ordering: z.enum(['key', 'none']).default('key'),
   onDead: z.enum(['block', 'park', 'skip']).default('block'),
   retry: z
@@ -72,11 +88,44 @@ const webhook = z.strictObject({
     )
     .default('standard'),
   audit: z.enum(['all', 'failures', 'none']).default('all'),
-  startFrom: z.enum(['beginning', 'now']).default('beginning'),
+  startFrom: z.enum(['beginning', 'now']).exactOptional(),
 })
 
-/** One sink. */
-export const sinkShape: z.ZodType<SinkConfig> = z.discriminatedUnion('kind', [webhook])
+type WebhookKeys = z.output<typeof webhookKeys>
+
+const hasEndpoints = (value: unknown): boolean => isPlainObject(value) && value['endpoints'] !== undefined
+
+/** Refuses, also beside other problems, a key that one destination must have; or one that many cannot have in common. */
+function ofOne(
+  schema: typeof webhookKeys,
+  key: 'url' | 'secrets' | 'types' | 'startFrom',
+  required: boolean,
+): typeof webhookKeys {
+  const when = ({ value }: { readonly value: unknown }): boolean => isPlainObject(value)
+  const many = schema.refine((value) => !hasEndpoints(value) || value[key] === undefined, {
+    path: [key],
+    error: 'is for each endpoint to say; take it out here',
+    when,
+  })
+  return required
+    ? many.refine((value) => hasEndpoints(value) || value[key] !== undefined, { path: [key], error: 'is missing', when })
+    : many
+}
+
+function withDefaults(value: WebhookKeys): WebhookKeys {
+  return hasEndpoints(value)
+    ? { lanes: 1, concurrency: 8, ...value }
+    : { lanes: 4, concurrency: 32, startFrom: 'beginning', ...value }
+}
+
+const webhook = ofOne(
+  ofOne(ofOne(ofOne(webhookKeys, 'url', true), 'secrets', true), 'types', false),
+  'startFrom',
+  false,
+).overwrite(withDefaults)
+
+/** One sink. What its type says about the keys of one and of many, the checks above have seen to. */
+export const sinkShape: z.ZodType<SinkConfig> = z.discriminatedUnion('kind', [webhook]) as unknown as z.ZodType<SinkConfig>
 
 const database: z.ZodType<Settings['database']> = z
   .strictObject({
@@ -131,6 +180,13 @@ export const configShape: z.ZodType<Settings> = z.strictObject({
 export const databaseShape: z.ZodType<Pick<Settings, 'database' | 'schema'>> = z.object({
   database,
   schema,
+})
+
+/** What a command needs that has to do with one sink. */
+export const oneSinkShape: z.ZodType<Pick<Settings, 'database' | 'schema' | 'sinks'>> = z.object({
+  database,
+  schema,
+  sinks: z.record(z.string(), sinkShape).prefault({}),
 })
 
 /** What `postrider health` needs. */

@@ -30,9 +30,16 @@ function escapePattern(text: string): string {
 export function secretsOf({ database, sinks }: Pick<Settings, 'database' | 'sinks'>): string[] {
   const found: string[] = []
   for (const url of [database.url, database.directUrl]) if (url !== false) found.push(url, ...passwordOf(url))
-  for (const { secrets, headers = {}, tls, url } of Object.values(sinks)) {
-    found.push(...[secrets.current].flat(), ...(secrets.previous ?? []).map(({ secret }) => secret), ...Object.values(headers))
-    if (tls?.key !== undefined) found.push(tls.key)
+  for (const sink of Object.values(sinks)) {
+    found.push(...Object.values(sink.headers ?? {}))
+    if (sink.tls?.key !== undefined) found.push(sink.tls.key)
+    if (sink.endpoints !== undefined) {
+      if (sink.endpoints.secretKey !== undefined) found.push(sink.endpoints.secretKey)
+      found.push(...(sink.endpoints.previousKeys ?? []))
+      continue
+    }
+    const { secrets, url } = sink
+    found.push(...[secrets.current].flat(), ...(secrets.previous ?? []).map(({ secret }) => secret))
     const { pathname, search } = new URL(url)
     found.push(pathname + search, search)
   }

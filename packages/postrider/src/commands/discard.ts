@@ -1,0 +1,26 @@
+import type { Command } from 'commander'
+import { filterOf, withDeliveryFilter, withIds, words, type FilterFlags } from '../filter.ts'
+import { operate, withOperation, type OperateFlags } from '../operate.ts'
+
+type DiscardFlags = OperateFlags & FilterFlags & { readonly all?: true }
+
+/** `postrider discard`. Under `postrider dead` the state is not asked for. */
+export function addDiscard(parent: Command, onlyDead = false): void {
+  const command = withOperation(withDeliveryFilter(withIds(parent.command('discard'))))
+    .description(
+      onlyDead
+        ? 'give dead letters up; later events of their keys go on'
+        : 'give deliveries up, in any state (by itself: dead); later events of their keys go on',
+    )
+    .option('--all', 'every dead letter there is now')
+  if (!onlyDead) command.option('--state <states>', 'dead, retrying, blocked, scheduled (joined by commas)', words)
+  command.action(async (ids: readonly string[] | undefined, flags: DiscardFlags) => {
+    const filter = filterOf(flags, ids)
+    if (Object.keys(filter).length > 0 === (flags.all === true)) {
+      command.error('error: give the ids of events, what they have in common (such as --sink or --code), or --all')
+    }
+    if (flags.reason === undefined) command.error("error: required option '--reason <text>' not specified")
+    const chosen = flags.all ? { state: ['dead'] } : filter
+    await operate({ kind: 'discard', filter: chosen, sink: null, asNew: false }, flags)
+  })
+}

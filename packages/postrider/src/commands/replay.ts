@@ -1,0 +1,20 @@
+import type { Command } from 'commander'
+import { filterOf, withEventFilter, withIds, type FilterFlags } from '../filter.ts'
+import { operate, withOperation, type OperateFlags } from '../operate.ts'
+
+type ReplayFlags = OperateFlags & FilterFlags & { readonly sink: string; readonly asNew?: true; readonly all?: true }
+
+export function addReplay(program: Command): void {
+  withOperation(withEventFilter(withIds(program.command('replay'))))
+    .description('send events of the log once more to a sink, delivered ones too; in order, those that the sink takes')
+    .requiredOption('--sink <name>', 'where they go')
+    .option('--as-new', 'with new ids, so that a receiver does not take them for repeats')
+    .option('--all', 'the whole log')
+    .action(async (ids: readonly string[] | undefined, flags: ReplayFlags, command: Command) => {
+      const filter = filterOf(flags, ids)
+      if (Object.keys(filter).length > 0 === (flags.all === true)) {
+        command.error('error: give the ids of events, what they have in common (such as --since or --type), or --all')
+      }
+      await operate({ kind: 'replay', filter, sink: flags.sink, asNew: flags.asNew === true }, flags)
+    })
+}

@@ -1,0 +1,19 @@
+import type { Command } from 'commander'
+import { filterOf, withDeliveryFilter, withIds, type FilterFlags } from '../filter.ts'
+import { operate, withOperation, type OperateFlags } from '../operate.ts'
+
+type RetryFlags = OperateFlags & FilterFlags & { readonly all?: true }
+
+/** `postrider retry`, and the same under another command. */
+export function addRetry(parent: Command): void {
+  withOperation(withDeliveryFilter(withIds(parent.command('retry'))))
+    .description('send dead letters again, with the same id and a fresh count of attempts')
+    .option('--all', 'every dead letter there is now')
+    .action(async (ids: readonly string[] | undefined, flags: RetryFlags, command: Command) => {
+      const filter = filterOf(flags, ids)
+      if (Object.keys(filter).length > 0 === (flags.all === true)) {
+        command.error('error: give the ids of events, what they have in common (such as --sink or --code), or --all')
+      }
+      await operate({ kind: 'retry', filter, sink: null, asNew: false }, flags)
+    })
+}

@@ -1,0 +1,22 @@
+import type { Command } from 'commander'
+import { filterOf, withDeliveryFilter, withIds, words, type FilterFlags } from '../filter.ts'
+import { operate, withOperation, type OperateFlags } from '../operate.ts'
+
+type SkipFlags = OperateFlags & FilterFlags & { readonly all?: true }
+
+const waiting = ['scheduled', 'retrying', 'blocked']
+
+export function addSkip(program: Command): void {
+  const command = withOperation(withDeliveryFilter(withIds(program.command('skip'))))
+    .description('give up deliveries that wait (scheduled, retrying, blocked); later events of their keys go on')
+    .option('--state <states>', 'only scheduled, retrying, blocked (joined by commas)', words)
+    .option('--all', 'everything that waits now')
+    .action(async (ids: readonly string[] | undefined, flags: SkipFlags) => {
+      const filter = filterOf(flags, ids)
+      if (Object.keys(filter).length > 0 === (flags.all === true)) {
+        command.error('error: give the ids of events, what they have in common (such as --sink or --key), or --all')
+      }
+      if (flags.reason === undefined) command.error("error: required option '--reason <text>' not specified")
+      await operate({ kind: 'skip', filter: flags.all ? { state: waiting } : filter, sink: null, asNew: false }, flags)
+    })
+}

@@ -1,0 +1,86 @@
+import { sql } from 'kysely'
+import type { Database } from './database.ts'
+import type { Carried, Lane, Result } from './lane.ts'
+import { Bell } from './wait.ts'
+
+/**
+ * An event can kill the process that carries it: by its size, or by a fault in the sink. Nobody is left to write down what
+ * happened, so it is found by what is missing: a lane that was taken over from a relay that did not give it back is
+ * carried with care, in pages of 64, then 8, then 1 event, as long as relays keep dying. An event that stands alone is
+ * marked as the suspect before it is carried. When relays have died twice over the same suspect, it is dead.
+ */
+export const firstCare = 64
+/** A smaller page was enough to hold the guilty one, so after this many pages' worth without a death it is not there. */
+const enoughPages = 8
+/** Deaths over one suspect that prove it. The first may be chance. */
+const proof = 2
+
+/** What came of the event that was proven to kill relays: it is not sent. */
+export function provenPoison(lane: Lane, carried: Carried): Result | null {
+  const { suspect, strikes } = lane.care
+  if (suspect !== carried.position || strikes < proof) return null
+  const error = {
+    code: 'poison',
+    message: `${strikes} relays died while they carried nothing but this event`,
+  } as const
+  return {
+    carried,
+    outcome: { kind: 'reject', error },
+    verdict: { kind: 'dead', error },
+    startedAtMs: Date.now(),
+    durationMs: 0,
+  }
+}
+
+/** Says, before it is carried, which event would be the guilty one. */
+export async function markSuspect({ db, schema }: Database, relay: string, lane: Lane, { position }: Carried): Promise<void> {
+  const same = lane.care.suspect === position
+  lane.care = { ...lane.care, suspect: position, strikes: same ? lane.care.strikes : 0 }
+  await sql`
+    update ${schema}.lanes set suspect = ${String(position)}::bigint, strikes = ${lane.care.strikes}::smallint
+    where sink = ${lane.sink} and lane = ${lane.number} and relay = ${relay}`.execute(db)
+}
+
+/** So many events were settled, or there was nothing to carry: after enough of it the lane is carried as usual again. */
+export async function survived({ db, schema }: Database, relay: string, lane: Lane, events: number): Promise<void> {
+  lane.survived += events
+  if (events > 0 && lane.survived < lane.care.pageSize * enoughPages) return
+  await sql`
+    update ${schema}.lanes set careful = 0, suspect = null, strikes = 0
+    where sink = ${lane.sink} and lane = ${lane.number} and relay = ${relay}`.execute(db)
+  lane.care = { pageSize: 0, suspect: null, strikes: 0 }
+}
+
+/**
+ * While a suspect is carried, this relay starts nothing else, so that only the suspect can be to blame. It has that for
+ * a moment only: whoever waits goes on after it.
+ */
+export class Solo {
+  #others = 0
+  #alone = false
+  readonly #bells = new Set<Bell>()
+
+  /** Waits for its turn, then carries; `alone` with nothing else at its side. */
+  async carry<T>(alone: boolean, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const free = (): boolean => !this.#alone && (!alone || this.#others === 0)
+    const bell = new Bell()
+    this.#bells.add(bell)
+    try {
+      while (!free() && !signal.aborted) {
+        await bell.wait(Infinity, signal)
+        bell.hush()
+      }
+    } finally {
+      this.#bells.delete(bell)
+    }
+    if (alone) this.#alone = true
+    else this.#others++
+    try {
+      return await work()
+    } finally {
+      if (alone) this.#alone = false
+      else this.#others--
+      for (const waiting of this.#bells) waiting.ring()
+    }
+  }
+}
