@@ -3,7 +3,7 @@
  * Reads words from stdin: `stop` and `stop hard` end the relay, `cpu` asks for what it has used. It ends with its stdin.
  */
 import { createInterface } from 'node:readline'
-import { createRelay, subscribe, type Messages, type RelayOptions, type SinkOptions } from '@postrider/relay'
+import { createRelay, subscribe, type Messages, type RelayOptions, type Sink, type SinkOptions } from '@postrider/relay'
 import { createWebhookSink, type WebhookOptions } from '@postrider/webhook'
 
 export type Channel = keyof Messages
@@ -14,6 +14,8 @@ export interface ChildOptions extends Omit<RelayOptions, 'sinks'> {
   readonly watch: readonly Channel[]
   /** SIGKILL to itself, right there, when the channel says its `nth` message. */
   readonly dieAt?: { readonly channel: Channel; readonly nth: number }
+  /** The sink kills the process when it is given an event of this type. */
+  readonly poison?: string
 }
 
 /** One line of stdout. */
@@ -24,7 +26,7 @@ export interface Told {
   readonly at: number
 }
 
-const { sinks, watch, dieAt, ...options } = JSON.parse(process.argv[2] ?? '') as ChildOptions
+const { sinks, watch, dieAt, poison, ...options } = JSON.parse(process.argv[2] ?? '') as ChildOptions
 
 if (dieAt !== undefined) {
   let left = dieAt.nth
@@ -49,7 +51,7 @@ const relay = createRelay({
   ...options,
   sinks: sinks.map(({ name, url, secret, timeouts = {}, ...rest }) => ({
     ...rest,
-    sink: createWebhookSink({ name, url, timeouts, secrets: { current: secret }, trust: 'internal', allow: ['127.0.0.0/8'] }),
+    sink: deadly(createWebhookSink({ name, url, timeouts, secrets: { current: secret }, trust: 'internal', allow: ['127.0.0.0/8'] })),
   })),
 })
 try {
@@ -59,6 +61,17 @@ try {
   process.exitCode = 1
 }
 process.stdin.destroy()
+
+function deadly(sink: Sink): Sink {
+  if (poison === undefined) return sink
+  return {
+    ...sink,
+    deliver: (attempt, signal) => {
+      if (attempt.event.type === poison) process.kill(process.pid, 'SIGKILL')
+      return sink.deliver(attempt, signal)
+    },
+  }
+}
 
 function tell(channel: Told['channel'], message: unknown): void {
   const told: Told = { channel, message, at: Date.now() }

@@ -29,14 +29,14 @@ interface Recycling {
 
 async function recycle(session: Client = client, which = slot): Promise<Recycling> {
   const { rows } = await session.query<Recycling>('select * from postrider.recycle_segment($1)', [which])
-  return rows[0]!
+  return first(rows)
 }
 
 const state = async (which = slot): Promise<unknown> => (await segment(which))['state']
 
 async function segment(which = slot): Promise<Record<string, unknown>> {
   const { rows } = await client.query<Record<string, unknown>>('select * from postrider.segments where slot = $1', [which])
-  return rows[0]!
+  return first(rows)
 }
 
 /** Writes events of days ago into the segment; answers their positions. */
@@ -68,13 +68,19 @@ async function pass(sink: string | null = null): Promise<void> {
 }
 
 /** Events of the segment wait at a sink. */
-async function trouble(sink: string, positions: readonly string[], state = 'dead', since = 'now'): Promise<void> {
-  await client.query(
+async function trouble(
+  sink: string,
+  positions: readonly string[],
+  state = 'dead',
+  since = 'now',
+  session: Client = client,
+): Promise<void> {
+  await session.query(
     `insert into postrider.deliveries (sink, lane, position, slot, event_id, key, state, since)
      select $1, 0, position, slot, id, key, $3, $4 from postrider.events where position = any($2::bigint[])`,
     [sink, positions, state, since],
   )
-  await client.query(
+  await session.query(
     `insert into postrider.attempts (sink, position, slot, event_id, attempt, outcome, error, started_at, duration_ms, detail)
      select $1, position, slot, id, 1, 'reject', 'no', created_at, 5, '{"a": 1}' from postrider.events where position = any($2::bigint[])`,
     [sink, positions],
@@ -96,7 +102,10 @@ describe('a segment is emptied', () => {
     await write(client, 10, 'k', 'a', 5)
     expect(await segment()).toMatchObject({ state: 'young', why: expect.stringMatching(/^it is kept until 20/) as string })
     await client.query(`select postrider.set_segments(keep => '4 days')`)
-    expect(await recycle()).toMatchObject({ result: 'waiting', why: expect.stringMatching(/^lane \d of shop has not passed it, and no relay/) as string })
+    expect(await recycle()).toMatchObject({
+      result: 'waiting',
+      why: expect.stringMatching(/^lane \d of shop has not passed it, and no relay/) as string,
+    })
     await pass()
     expect(await state()).toBe('recyclable')
     expect(await recycle()).toEqual({ slot, result: 'recycled', why: null, kept: 0, left_behind: null })
@@ -114,7 +123,10 @@ describe('a segment is emptied', () => {
     await expect(recycle()).rejects.toMatchObject({ code: '25000' })
     await client.query('rollback')
     await client.query('update postrider.meta set system_identifier = 1')
-    expect(await recycle()).toMatchObject({ result: 'waiting', why: expect.stringContaining('restored from elsewhere') as string })
+    expect(await recycle()).toMatchObject({
+      result: 'waiting',
+      why: expect.stringContaining('restored from elsewhere') as string,
+    })
   })
 
   test('while the cursors of idle lanes are old, if nothing in it is theirs', async () => {
@@ -167,14 +179,18 @@ describe('a segment is emptied', () => {
   })
 
   test('never of what any lane still needs: whatever the cursors, open windows, filters and late transactions', async () => {
-    for (let seed = 1; seed <= 25; seed++) await checkHistory(seed)
+    const results: string[] = []
+    for (let seed = 1; seed <= 40; seed++) results.push(await expectRight(seed))
+    for (const result of ['waiting', 'recycled']) expect(results.filter((one) => one === result).length).toBeGreaterThan(5)
   }, 60_000)
 
   /** A random history; the answer for its segment is compared with one that asks of each event and each lane. */
-  async function checkHistory(seed: number): Promise<void> {
+  async function expectRight(seed: number): Promise<string> {
     const random = generator(seed)
-    const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!
-    await client.query('truncate postrider.events, postrider.attempts, postrider.deliveries, postrider.sinks cascade; truncate postrider.checkpoints')
+    const pick = <T>(list: readonly T[]): T => first(list.slice(Math.floor(random() * list.length)))
+    await client.query(
+      'truncate postrider.events, postrider.attempts, postrider.deliveries, postrider.sinks cascade; truncate postrider.checkpoints',
+    )
     await putSink('all', 3)
     await putSink('some', 2, ['b'])
     await putSink('tenant', 1)
@@ -197,7 +213,6 @@ describe('a segment is emptied', () => {
         }
         const written = await write(writer, 1 + Math.floor(random() * 3), `k${Math.floor(random() * 6)}`, pick(['a', 'b']))
         positions.push(...written)
-        // The tenant comes from the key, so that no update is needed.
       }
     }
     for (const writer of open) await writer.query('commit')
@@ -205,19 +220,22 @@ describe('a segment is emptied', () => {
     await client.query(`update postrider.events set tenant = 't' where key in ('k1', 'k2')`)
     snapshots.push(String(await one('select pg_current_snapshot()')))
 
-    for (const { sink, lane } of (await client.query<{ sink: string; lane: number }>('select sink, lane from postrider.lanes')).rows) {
-      const done = Math.floor(Math.max(random(), random(), random()) * snapshots.length)
+    const advanced = random() < 0.6
+    for (const { sink, lane } of (await client.query<{ sink: string; lane: number }>('select sink, lane from postrider.lanes'))
+      .rows) {
+      const done = Math.floor((advanced ? Math.min(0.999, 0.9 + random() / 5) : random()) * snapshots.length)
       const target = random() < 0.5 ? null : done + Math.floor(random() * (snapshots.length - done))
-      await client.query('insert into postrider.checkpoints (sink, lane, fence, done, target, position) values ($1, $2, 2, $3, $4, $5)', [
-        sink,
-        lane,
-        snapshots[done],
-        target === null ? null : snapshots[target],
-        pick(positions),
-      ])
-      if (random() < 0.2) await client.query('update postrider.lanes set anchor = $3 where sink = $1 and lane = $2', [sink, lane, pick(positions)])
+      await client.query(
+        'insert into postrider.checkpoints (sink, lane, fence, done, target, position) values ($1, $2, 2, $3, $4, $5)',
+        [sink, lane, snapshots[done], target === null ? null : snapshots[target], pick(positions)],
+      )
+      if (random() < 0.2)
+        await client.query('update postrider.lanes set anchor = $3 where sink = $1 and lane = $2', [sink, lane, pick(positions)])
     }
-    await trouble('all', positions.filter(() => random() < 0.2))
+    await trouble(
+      'all',
+      positions.filter(() => random() < 0.2),
+    )
 
     const { rows: wanted } = await client.query(
       `select c.sink, c.lane, count(*) as events, min(e.position) as first_position, max(e.position) as last_position
@@ -230,6 +248,7 @@ describe('a segment is emptied', () => {
     expect(behind, `seed ${seed}`).toEqual(wanted.map((row) => ({ ...(row as object), counted_all: true })))
 
     const before = [await stored('events'), await stored('attempts')]
+    const needed = await stored('events', 'position in (select position from postrider.deliveries)')
     const { result } = await recycle()
     expect(result, `seed ${seed}`).toBe(wanted.length > 0 ? 'waiting' : 'recycled')
     if (wanted.length > 0) {
@@ -237,8 +256,374 @@ describe('a segment is emptied', () => {
       await pass()
       expect((await recycle()).result, `seed ${seed}`).toBe('recycled')
     }
-    const needed = before[0]!.filter((event) => dead.has((event as { id: string }).id))
     expect(await stored('events'), `seed ${seed}`).toEqual(needed)
     expect(await stored('attempts'), `seed ${seed}`).toEqual(before[1])
+    return result
   }
 })
+
+describe('a sink that has not passed a segment', () => {
+  beforeEach(async () => {
+    await putSink('shop', 2)
+    await putSink('lazy', 2, ['b'])
+    await write(client, 30, 'k', 'a')
+    await write(client, 20, 'k', 'b')
+    await write(client, 10, 'l', 'b')
+    await pass('shop')
+  })
+
+  const actions = async (): Promise<unknown[]> =>
+    (await client.query(`select actor, sink, reason, detail from postrider.actions where action = 'left_behind' order by sink`))
+      .rows
+
+  test('holds it back for ever while it is active, also with its circuit open', async () => {
+    await client.query(
+      `update postrider.ring set hold = '0'; select postrider.open_circuit('lazy', gen_random_uuid(), 1000, 1000, 'connect', 'x', 10)`,
+    )
+    expect(await recycle()).toMatchObject({ result: 'waiting', why: expect.stringContaining('of lazy ha') as string })
+    expect(await stored('events')).toHaveLength(60)
+    expect(await actions()).toEqual([])
+  })
+
+  test('holds it back for a time while it is paused, and then is left behind, with a record of what it loses', async () => {
+    await client.query(
+      `select postrider.pause('lazy', 'a visit'); update postrider.sinks set state_since = clock_timestamp() - interval '13 days' where name = 'lazy'`,
+    )
+    expect(await recycle()).toMatchObject({
+      result: 'waiting',
+      why: expect.stringMatching(
+        /^lanes? [01, ]+ of lazy (has|have) not passed it: the sink is paused, and is left behind at 20/,
+      ) as string,
+    })
+    await client.query(`select postrider.set_segments(hold => '12 days')`)
+    const { rows: range } = await client.query<{ first_position: number; last_position: number }>(
+      `select min(position)::int as first_position, max(position)::int as last_position from postrider.events where type = 'b'`,
+    )
+    const loss = { sink: 'lazy', events: 30, counted_all: true, ...first(range) }
+    const answer = await recycle()
+    expect(answer).toMatchObject({ result: 'recycled', left_behind: [loss] })
+    const { sink: _, ...detail } = first(answer.left_behind ?? [])
+    expect(await actions()).toEqual([
+      { actor: 'postrider', sink: 'lazy', reason: expect.stringMatching(/^it is paused since 20/) as string, detail },
+    ])
+    // It goes on with what is there, from its old cursor.
+    await emit(client, { type: 'b', key: 'k' })
+    await client.query(`select postrider.resume('lazy')`)
+    expect(await one(`select count(*)::int from postrider.pending where sink = 'lazy'`)).toBe(1)
+  })
+
+  test('is left behind though it is active only where that is allowed, and whoever carries it can settle nothing of it', async () => {
+    await client.query(`select postrider.set_segments(pass_lagging => true)`)
+    const fence = await one(`select max(fence)::int from postrider.checkpoints where sink = 'lazy'`)
+    const carrier = await db.client()
+    await carrier.query('begin')
+    await carrier.query(`insert into postrider.checkpoints (sink, lane, fence, done) values ('lazy', 0, $1::int + 1, '1:1:')`, [
+      fence,
+    ])
+    expect(await recycle()).toMatchObject({ result: 'waiting', why: 'a lock was not free' })
+    await carrier.query('rollback')
+    expect(await recycle()).toMatchObject({ result: 'recycled', left_behind: [{ sink: 'lazy', events: 30 }] })
+    expect(await actions()).toMatchObject([{ sink: 'lazy', reason: 'it lags, and pass_lagging is set' }])
+    await expect(
+      carrier.query(`insert into postrider.checkpoints (sink, lane, fence, done) values ('lazy', 0, $1::int + 1, '1:1:')`, [
+        fence,
+      ]),
+    ).rejects.toMatchObject({ constraint: 'checkpoints_pkey' })
+  })
+
+  test('that is resumed at this moment is not left behind', async () => {
+    await client.query(`select postrider.pause('lazy', 'a visit'); update postrider.ring set hold = '0'`)
+    const operator = await db.client()
+    await operator.query(`begin; select postrider.resume('lazy')`)
+    expect(await recycle()).toMatchObject({ result: 'waiting', why: 'a lock was not free' })
+    await operator.query('commit')
+    expect(await recycle()).toMatchObject({ result: 'waiting', why: expect.stringContaining('of lazy ha') as string })
+    expect(await stored('events')).toHaveLength(60)
+  })
+})
+
+describe('nobody waits long for retention', () => {
+  beforeEach(async () => {
+    await putSink('shop')
+    await write(client, 100)
+    await pass()
+  })
+
+  /** How long the slowest of many calls takes while something is going on, in ms; and how many there were. */
+  async function slowestDuring(
+    call: (session: Client) => Promise<unknown>,
+    work: () => Promise<void>,
+  ): Promise<{ slowestMs: number; calls: number }> {
+    const session = await db.client()
+    await call(session)
+    let [slowestMs, calls, going] = [0, 0, true]
+    const calling = (async () => {
+      while (going) {
+        const began = performance.now()
+        await call(session)
+        slowestMs = Math.max(slowestMs, performance.now() - began)
+        calls++
+      }
+    })()
+    await work().finally(() => (going = false))
+    await calling
+    return { slowestMs, calls }
+  }
+
+  const insert = (session: Client): Promise<unknown> => emit(session, { type: 'a', key: 'k' })
+  const read = (session: Client): Promise<unknown> => session.query('select from postrider.events where position = 1')
+
+  test('beside an open transaction that writes, one that reads, and a segment that is to be emptied: inserts do not wait, reads a tenth of a second', async () => {
+    const [writer, reader, recycler] = await Promise.all([db.client(), db.client(), db.client()])
+    await writer.query('begin')
+    await insert(writer)
+    await reader.query('begin; select from postrider.events')
+    const attempts = async (): Promise<void> => {
+      for (let n = 0; n < 4; n++) {
+        const began = performance.now()
+        expect(await recycle(recycler)).toMatchObject({ result: 'waiting', why: 'a lock was not free' })
+        expect(performance.now() - began).toBeLessThan(400)
+        await sleep(20)
+      }
+    }
+    const inserts = await slowestDuring(insert, attempts)
+    expect(inserts.calls).toBeGreaterThan(50)
+    expect(inserts.slowestMs).toBeLessThan(100)
+    expect((await slowestDuring(read, attempts)).slowestMs).toBeLessThan(300)
+    await reader.query('commit')
+    expect(await recycle(recycler)).toMatchObject({ result: 'recycled' })
+    await writer.query('commit')
+  })
+
+  test('one that has written into it and is open still is found out, and neither inserts nor reads notice', async () => {
+    const [late, recycler] = await Promise.all([db.client(), db.client()])
+    await late.query('begin')
+    await write(late, 1)
+    const attempt = async (): Promise<void> => {
+      expect(await recycle(recycler)).toMatchObject({ result: 'waiting', why: 'a lock was not free' })
+    }
+    expect((await slowestDuring(insert, attempt)).slowestMs).toBeLessThan(100)
+    expect((await slowestDuring(read, attempt)).slowestMs).toBeLessThan(100)
+    await late.query('commit')
+    expect(await recycle(recycler)).toMatchObject({ result: 'waiting', why: expect.stringMatching(/^lane 0 of shop/) as string })
+    await pass()
+    expect(await recycle(recycler)).toMatchObject({ result: 'recycled' })
+  })
+
+  test('a delivery that is being settled is not waited for: nothing is changed', async () => {
+    const positions = await write(client, 3)
+    await trouble('shop', positions)
+    await pass()
+    const settling = await db.client()
+    await settling.query('begin')
+    await settling.query('select from postrider.deliveries where position = $1 for update', [positions[1]])
+    const before = [await stored('events'), await stored('attempts')]
+    expect(await recycle()).toMatchObject({ result: 'waiting', why: 'a lock was not free', kept: 0 })
+    expect([await stored('events'), await stored('attempts')]).toEqual(before)
+    await settling.query('commit')
+    expect(await recycle()).toMatchObject({ result: 'recycled', kept: 3 })
+  })
+
+  test('an insert into a segment while it is emptied ends up in it', async () => {
+    const [recycler, producer] = await Promise.all([db.client(), db.client()])
+    await recycler.query('begin')
+    expect(await recycle(recycler)).toMatchObject({ result: 'recycled' })
+    const writing = write(producer, 1)
+    await sleep(50)
+    await recycler.query('commit')
+    await writing
+    expect(await stored('events')).toHaveLength(1)
+  })
+
+  test('a segment that the ring has no longer is dropped when it is empty, and inserts wait a moment at most', async () => {
+    await client.query('select postrider.set_segments(10)')
+    await client.query(`select postrider.set_segments(8)`)
+    const [writer, recycler] = await Promise.all([db.client(), db.client()])
+    await writer.query('begin')
+    await insert(writer)
+    const attempt = async (): Promise<void> => {
+      for (let n = 0; n < 5; n++) {
+        expect(await recycle(recycler, 9)).toMatchObject({ result: 'waiting', why: 'a lock was not free' })
+        await sleep(20)
+      }
+    }
+    expect((await slowestDuring(insert, attempt)).slowestMs).toBeLessThan(100)
+    await writer.query('commit')
+    for (const which of [9, 8]) expect(await recycle(recycler, which)).toMatchObject({ result: 'dropped' })
+    expect(await one('select count(*)::int from postrider.segments where slot >= 0')).toBe(8)
+  })
+})
+
+describe('kept events', () => {
+  test('go when no delivery of any sink needs them and their last attempt is old; looked at in parts', async () => {
+    await putSink('shop')
+    await putSink('other')
+    const positions = await write(client, 5)
+    await trouble('shop', positions)
+    await trouble('other', positions.slice(0, 2))
+    await pass()
+    expect(await recycle()).toMatchObject({ result: 'recycled', kept: 5 })
+    const forget = async (after = '0', look = 100): Promise<unknown> =>
+      (await client.query('select reached, forgotten from postrider.forget_kept($1, $2)', [after, look])).rows[0]
+    expect(await forget()).toEqual({ reached: '0', forgotten: 0 })
+
+    await client.query('delete from postrider.deliveries where sink = $1', ['shop'])
+    await client.query(`update postrider.attempts set started_at = now() where position = $1`, [positions[4]])
+    expect(await forget('0', 3)).toEqual({ reached: positions[2], forgotten: 1 })
+    expect(await forget(positions[2], 3)).toEqual({ reached: '0', forgotten: 1 })
+    const left = `position = any('{${[0, 1, 4].map((n) => positions[n]).join()}}')`
+    expect(await stored('events')).toEqual(await stored('events', left))
+    expect(await stored('events')).toHaveLength(3)
+    expect(await one('select array_agg(distinct position order by position) from postrider.attempts')).toEqual(
+      [0, 1, 4].map((n) => positions[n]),
+    )
+  })
+
+  test('are not taken away from somebody who is about to send them again', async () => {
+    await putSink('shop')
+    const positions = await write(client, 1)
+    await trouble('shop', positions)
+    await pass()
+    await recycle()
+    await client.query('delete from postrider.deliveries')
+    const replaying = await db.client()
+    await replaying.query('begin')
+    await trouble('shop', positions, 'retrying', 'now', replaying)
+    await expect(client.query('select postrider.forget_kept()')).rejects.toMatchObject({ code: '55P03' })
+    await replaying.query('commit')
+    expect(await one('select forgotten from postrider.forget_kept()')).toBe(0)
+    expect(await stored('events')).toHaveLength(1)
+  })
+})
+
+test('dead letters that are too old are discarded with a record, and let the rest of their key go', async () => {
+  await putSink('shop')
+  const positions = await write(client, 4)
+  await trouble('shop', positions.slice(0, 1), 'dead', '2001-01-01')
+  await trouble('shop', positions.slice(1, 2), 'blocked', '2001-01-01')
+  await trouble('shop', positions.slice(2), 'dead')
+  await client.query(`update postrider.deliveries set parked = true where position = any($1::bigint[])`, [positions.slice(2)])
+  expect([await one('select postrider.discard_old()'), await one('select postrider.discard_old()')]).toEqual([1, 0])
+  expect((await client.query('select position, state from postrider.deliveries order by position')).rows).toEqual([
+    { position: positions[1], state: 'retrying' },
+    { position: positions[2], state: 'dead' },
+    { position: positions[3], state: 'dead' },
+  ])
+  expect(
+    (await client.query(`select position, outcome, detail from postrider.attempts where outcome = 'discarded'`)).rows,
+  ).toEqual([
+    { position: positions[0], outcome: 'discarded', detail: { actor: 'postrider', reason: 'dead for more than 90 days' } },
+  ])
+  expect((await client.query('select actor, action, sink, reason, detail from postrider.actions')).rows).toEqual([
+    {
+      actor: 'postrider',
+      action: 'discarded',
+      sink: 'shop',
+      reason: 'dead for more than 90 days',
+      detail: { lane: 0, events: 1 },
+    },
+  ])
+})
+
+test('records of actions are forgotten after a year', async () => {
+  await client.query(
+    `insert into postrider.actions (at, actor, action) select now() - months * interval '1 month', 'me', 'paused' from unnest('{14, 13, 11}'::int[]) as months`,
+  )
+  expect([await one('select postrider.forget_actions()'), await one('select count(*)::int from postrider.actions')]).toEqual([
+    2, 1,
+  ])
+})
+
+describe('the ring is cut anew', () => {
+  test('with partitions that are as the first ones, but for their place', async () => {
+    await client.query('grant select, truncate on postrider.events_0, postrider.attempts_0 to public')
+    await client.query('select postrider.set_segments(9)')
+    for (const table of ['events', 'attempts'])
+      expect(await describeTable(`${table}_8`)).toEqual(await describeTable(`${table}_0`))
+  })
+
+  async function describeTable(name: string): Promise<string[]> {
+    const { rows } = await client.query<{ line: string }>(
+      `select format('column %s %s %s %s %s %s %s %s %s', a.attname, a.attnum, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
+           a.attislocal, a.attinhcount, pg_get_expr(d.adbin, d.adrelid)) as line
+         from pg_attribute as a left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum where a.attrelid = $1::regclass and a.attnum > 0
+       union all select format('constraint %s %s %s %s %s', conname, pg_get_constraintdef(oid), conislocal, coninhcount, convalidated) from pg_constraint where conrelid = $1::regclass
+       union all select format('index %s %s of %s', pg_get_indexdef(i.indexrelid), i.indisvalid, h.inhparent::regclass)
+         from pg_index as i left join pg_inherits as h on h.inhrelid = i.indexrelid where i.indrelid = $1::regclass
+       union all select format('table %s %s %s', relowner::regrole, reloptions, array(select format('%s %s', grantee, privilege_type) from aclexplode(relacl) order by 1))
+         from pg_class where oid = $1::regclass
+       order by 1`,
+      [`postrider.${name}`],
+    )
+    const nr = name.replace(/\D/g, '')
+    return rows.map(({ line }) => line.replaceAll(`_${nr}`, '_N'))
+  }
+
+  test('a plan says what would be done and does nothing; done twice it does nothing either', async () => {
+    const cut = `(slots => 16, width => '1 hour', keep => '12 hours')`
+    const { rows: plan } = await client.query<{ statement: string }>(`select postrider.plan_segments${cut} as statement`)
+    expect(plan).toHaveLength(8 * 4 + 2)
+    expect(await one('select count(*)::int from postrider.segments where slot >= 0')).toBe(8)
+    expect((await client.query(`select postrider.set_segments${cut} as statement`)).rows).toEqual(plan)
+    expect((await client.query(`select postrider.set_segments${cut} as statement`)).rows).toEqual([])
+    expect(await one('select count(*)::int from postrider.segments where slot >= 0')).toBe(16)
+    expect(await one(`select count(*)::int from postrider.actions where action = 'ring_changed'`)).toBe(1)
+    expect(await one('select postrider.current_slot() = (extract(epoch from clock_timestamp())::bigint / 3600) % 16')).toBe(true)
+  })
+
+  test.each([
+    ['slots => 2', '2 segments: give 3 to 64'],
+    ['slots => 65', '65 segments: give 3 to 64'],
+    ['slots => 100000', '100000 segments: give 3 to 64'],
+    [`width => '9 seconds'`, 'a width of 00:00:09: give whole seconds, from 10 seconds to 31 days'],
+    [`width => '32 days'`, 'a width of 32 days: give'],
+    [`width => '10.5 seconds'`, 'a width of 00:00:10.5: give whole seconds'],
+    [`keep => '7 days'`, 'events cannot be kept for 7 days in 8 segments of 1 day: give more than nothing, and 6 days at most'],
+    [`slots => 4, width => '1 hour'`, 'events cannot be kept for 6 days in 4 segments of 01:00:00'],
+    [`keep => '0'`, 'events cannot be kept for 00:00:00'],
+    [`keep_dead => '-1 day'`, 'dead letters are kept for -1 days'],
+    [`hold => '-1 day'`, 'the log is held back for -1 days'],
+  ])('nonsense is refused: %s', async (args, message) => {
+    await expect(client.query(`select postrider.set_segments(${args})`)).rejects.toMatchObject({
+      code: '22023',
+      message: expect.stringContaining(message) as string,
+    })
+    expect(await one('select count(*)::int from postrider.segments where slot >= 0')).toBe(8)
+  })
+
+  test('for sessions that run already too: their next transaction writes by the new cut, one that is open goes on by any', async () => {
+    const session = await db.client()
+    const emitPrepared = async (): Promise<number> => {
+      const { rows } = await session.query<{ id: string }>({ name: 'emit', text: `select postrider.emit('{"type": "a"}') as id` })
+      return Number(await one('select slot from postrider.events where id = $1', [first(rows).id], session))
+    }
+    for (let n = 0; n < 8; n++) await emitPrepared() // until its plan is kept
+    // By the new cut it is a slot that was not there before.
+    const now = Number(await one('select extract(epoch from clock_timestamp())::bigint'))
+    const slots = [11, 13, 17, 19, 23, 29, 31, 37].find(
+      (count) => Math.floor(now / 3600) % count > 7 && Math.floor(now / 3600 + 1) % count > 7,
+    )
+    await session.query('begin')
+    await emitPrepared()
+    await client.query(`select postrider.set_segments($1, '1 hour', '1 hour')`, [slots])
+    await emitPrepared()
+    await session.query('commit')
+    expect(await emitPrepared()).toBeGreaterThan(7)
+  })
+})
+
+function first<T>(list: readonly T[]): T {
+  for (const item of list) return item
+  throw new Error('there is none')
+}
+
+/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
+function generator(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}

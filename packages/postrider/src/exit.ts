@@ -28,6 +28,7 @@ const ofError: Partial<Record<ErrorCode, ExitCode>> = {
   payload_too_large: exitCodes.usage,
   unknown_type: exitCodes.usage,
   invalid_filter: exitCodes.usage,
+  invalid_endpoint: exitCodes.usage,
   not_found: exitCodes.nothingMatched,
   schema_missing: exitCodes.checkFailed,
   schema_changed: exitCodes.checkFailed,

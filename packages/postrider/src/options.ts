@@ -47,11 +47,19 @@ export function share(text: string): number {
   return value
 }
 
-/** `200ms`, `2s` or `1m`, in milliseconds. */
+const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** `200ms`, `2s`, `1m`, `2h` or `1d`, in milliseconds. */
 export function duration(text: string): number {
-  const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?)(ms|s|m)$/.exec(text) ?? []
+  const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
   if (number === '') throw new InvalidArgumentError('Expected a time such as 200ms, 2s or 1m.')
-  return Number(number) * ({ ms: 1, s: 1_000, m: 60_000 }[unit] ?? 1)
+  return Number(number) * (unitMs[unit] ?? 1)
+}
+
+/** A position in the log, as text: it may be larger than a number can hold. */
+export function position(text: string): string {
+  if (!/^\d{1,18}$/.test(text)) throw new InvalidArgumentError('Expected a position in the log, which is a whole number.')
+  return text
 }
 
 export function uuid(text: string): string {

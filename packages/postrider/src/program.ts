@@ -2,7 +2,8 @@ import { Command } from 'commander'
 import { addDead } from './commands/dead.ts'
 import { addDiscard } from './commands/discard.ts'
 import { addEmit } from './commands/emit.ts'
-import { addEvents } from './commands/explain.ts'
+import { addEndpoints } from './commands/endpoints.ts'
+import { addEvents } from './commands/events.ts'
 import { addHealth } from './commands/health.ts'
 import { addKeys } from './commands/keys.ts'
 import { addListen } from './commands/listen.ts'
@@ -30,7 +31,7 @@ export function createProgram(): Command {
     })
     .addHelpText('after', exitCodeHelp)
   for (const add of [addMigrate, addStart, addStatus, addEmit, addEvents, addDead, addListen, addHealth]) add(program)
-  for (const add of [addRetry, addReplay, addDiscard, addSkip, addOps, addKeys]) add(program)
+  for (const add of [addEndpoints, addRetry, addReplay, addDiscard, addSkip, addOps, addKeys]) add(program)
   return program
 }
 

@@ -14,7 +14,7 @@ export interface OperationsContext {
 }
 
 /** How often an idle relay looks, should the notification be lost. */
-const idleMs = 2_000
+const idleMs = 1_000
 /** While none of the operations can go on: their rate, their own events or another relay keep them. */
 const stuckMs = 200
 /** A piece holds up settles of its lanes, so it is made as large as it can be in this time. */

@@ -107,6 +107,8 @@ export interface RelayOptions {
   readonly onRestore?: 'anchor' | 'refuse'
   /** At a stop: how long attempts in flight may take to end, 0 to 600,000 ms. Default 25,000. */
   readonly drainMs?: number
+  /** How often the relays of a cluster together do its chores (retention, ends of pauses), 100 to 600,000 ms. Default 10,000. */
+  readonly choreMs?: number
 }
 
 /** Options with every default in its place; inside the relay there is no other form. */
@@ -197,6 +199,7 @@ export function settingsOf(options: RelayOptions): Settings {
     slowMs: number('slowMs', options.slowMs, 1_000, 10, 60_000),
     onRestore: oneOf('onRestore', options.onRestore, 'anchor', ['anchor', 'refuse']),
     drainMs: number('drainMs', options.drainMs, 25_000, 0, 600_000),
+    choreMs: number('choreMs', options.choreMs, 10_000, 100, 600_000),
   }
   if (problems.length > 0) {
     throw new PostriderError('invalid_options', `relay options: ${problems.join('; ')}`, { problems })

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { publish } from './channels.ts'
+import { runChores } from './chores.ts'
 import { openDatabase, type Database } from './database.ts'
 import { Lanes } from './lanes.ts'
 import { signOff } from './leases.ts'
+import { runOperations } from './operations.ts'
 import { settingsOf, type RelayOptions, type Settings } from './options.ts'
 import { Solo } from './poison.ts'
 import { meaningOf, untilDone } from './retry.ts'
@@ -58,6 +60,8 @@ class RunningRelay implements Relay {
   readonly #routes: Routes
   readonly #lanes: Lanes
   readonly #wake: Wake
+  /** Rung when there is a new operation. */
+  readonly #operations = new Bell()
   #hard = false
   #drainTimer: NodeJS.Timeout | undefined
   readonly #giveUp = new AbortController()
@@ -91,6 +95,7 @@ class RunningRelay implements Relay {
       news: (buckets) => lanes.wake(buckets),
       due: () => lanes.lookAtTrouble(null),
       lanes: () => lanes.bell.ring(),
+      operations: () => this.#operations.ring(),
     })
   }
 
@@ -113,12 +118,13 @@ class RunningRelay implements Relay {
       publish('postrider:relay', { relay: this.id, state: 'started' })
       const watching = this.#wake.run(stop.signal)
       const keeping = this.#lanes.keep(stop.signal)
+      const serving = this.#serve(stop.signal)
       await Promise.race([keeping, aborted(stop.signal)])
       // After the last beat and before the lanes are free, so that the others count them as theirs and take each at once.
       await within(2_000, keeping)
       await within(2_000, signOff(this.#leaseDatabase, this.id))
       await Promise.race([this.#lanes.drained(), aborted(this.#giveUp.signal)])
-      await within(2_000, watching)
+      await within(2_000, Promise.all([watching, serving]))
     } finally {
       signal.removeEventListener('abort', stopSoft)
       hard?.removeEventListener('abort', stopHard)
@@ -150,6 +156,17 @@ class RunningRelay implements Relay {
     for (const sink of this.#settings.sinks) {
       await this.#untilDone(stop, () => this.#routes.put(this.#database, sink))
     }
+  }
+
+  /** What is done for the whole cluster, by whichever relay comes first: operations and chores. */
+  async #serve(stop: AbortSignal): Promise<void> {
+    const database = this.#database
+    const untilDone = this.#untilDone.bind(this)
+    const bell = this.#operations
+    await Promise.all([
+      runOperations({ database, untilDone, bell }, stop),
+      runChores({ relay: this.id, database, everyMs: this.#settings.choreMs }, stop),
+    ]).catch((error: unknown) => publish('postrider:fault', { error }))
   }
 
   /** Nothing new is begun; what is in flight has `drainMs` to end. */

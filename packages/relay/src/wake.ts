@@ -14,6 +14,8 @@ export interface Sleepers {
   due(): void
   /** Lanes have become free, or a sink is steered in another way. */
   lanes(): void
+  /** There is a new operation, or one was cancelled. */
+  operations(): void
 }
 
 /** After news, look once more this soon before falling asleep: under load nobody sleeps, and nobody notifies. */
@@ -209,6 +211,7 @@ export class Wake {
     if (payload === '') this.#bell.ring()
     else if (payload === 'due') this.#sleepers.due()
     else if (payload === 'lanes' || payload === 'sinks') this.#sleepers.lanes()
+    else if (payload === 'operations') this.#sleepers.operations()
     else if (payload === `probe:${this.#relay}`) {
       this.#probeBackAt = performance.now()
       if (!this.#proven) {

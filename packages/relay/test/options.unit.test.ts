@@ -53,6 +53,7 @@ describe('options', () => {
       pageMs: 1_000,
       slowMs: 1_000,
       drainMs: 25_000,
+      choreMs: 10_000,
     })
     expect(settings.sinks[0]).toMatchObject({
       lanes: 4,

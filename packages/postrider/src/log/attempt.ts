@@ -39,6 +39,10 @@ export function lineOf(attempt: AttemptMessage, nowMs: number): Line {
         fields,
         sentence: attempt.outcome === 'throttled' ? 'the destination asks for a pause' : 'failed, will be tried again',
       }
+    case 'spared':
+      return { level: 'info', fields, sentence: 'failed with its destination; it is not charged and stays where it was' }
+    case 'expired':
+      return { level: 'info', fields, sentence: 'its time was over' }
     case 'dead':
       return { level: 'warn', fields, sentence: 'dead, will not be tried again by itself' }
   }

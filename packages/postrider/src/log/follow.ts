@@ -72,6 +72,14 @@ function followChanges(log: Logger): (() => void)[] {
     subscribe('postrider:lane', ({ sink, lane, relay, change }) => {
       log[change === 'lost' ? 'warn' : 'debug']({ component: 'lanes', sink, lane, relay, change }, `lane ${change}`)
     }),
+    subscribe('postrider:circuit', ({ sink, state, errorCode, error }) => {
+      const fields = { component: 'circuit', sink, state, ...(errorCode !== null && { error_code: errorCode, error }) }
+      if (state === 'open') log.warn(fields, 'the circuit is open: its events wait in the log')
+      else log.info(fields, state === 'closed' ? 'the circuit is closed: events flow again' : 'one event is sent to see')
+    }),
+    subscribe('postrider:endpoint', ({ sink, error }) =>
+      log.error({ component: 'endpoints', sink, err: error }, 'this endpoint cannot be used, and stands still'),
+    ),
     subscribe('postrider:fault', ({ error }) =>
       log.error({ component: 'relay', err: error }, 'a fault of the relay; it tries again'),
     ),

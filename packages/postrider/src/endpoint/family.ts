@@ -1,0 +1,52 @@
+import type { SinkFamily } from '@postrider/relay'
+import { PostriderError } from '@postrider/schema'
+import { createWebhookEndpoints, sealerOf, type Sealer } from '@postrider/webhook'
+import { InvalidArgumentError } from 'commander'
+import type { Settings } from '../config.ts'
+import { loadOneSink, type ConfigFlags } from '../config/load.ts'
+import { endpointsOptions } from '../sinks.ts'
+
+/** `hooks/acme`: an endpoint, and the sink that it belongs to. */
+export interface EndpointName {
+  readonly sink: string
+  readonly name: string
+  readonly whole: string
+}
+
+/** For an argument that names an endpoint. */
+export function endpointName(text: string): EndpointName {
+  const [, sink = '', name = ''] = /^([a-z0-9][a-z0-9_-]{0,62})\/([a-z0-9][a-z0-9_-]{0,62})$/.exec(text) ?? []
+  if (name === '') throw new InvalidArgumentError('Expected the name of a sink and of its endpoint, such as hooks/acme.')
+  return { sink, name, whole: text }
+}
+
+/** What the configuration says about the endpoints of a sink. */
+export interface Family {
+  readonly settings: Pick<Settings, 'database' | 'schema'>
+  /** As the relay opens them. */
+  readonly endpoints: SinkFamily
+  /** The same, but every answer is kept whole, as far as sinks keep it. */
+  readonly talkative: SinkFamily
+  /** Null without `secretKey`. */
+  readonly sealer: Sealer | null
+}
+
+/** @throws PostriderError `invalid_options` when the configuration has no such sink with endpoints. */
+export async function loadFamily(sink: string, flags: ConfigFlags): Promise<Family> {
+  const { settings, file } = await loadOneSink(sink, flags)
+  const config = settings.sinks[sink]
+  if (config?.endpoints === undefined) {
+    const problem =
+      config === undefined
+        ? `sinks.${sink}: is not in the configuration`
+        : `sinks.${sink}.endpoints: is missing, so it is a single destination`
+    throw new PostriderError('invalid_options', `${problem} (${file ?? 'there is no file'})`, { problems: [problem] })
+  }
+  const options = endpointsOptions(sink, config)
+  return {
+    settings,
+    endpoints: createWebhookEndpoints(options),
+    talkative: createWebhookEndpoints({ ...options, capture: 'all' }),
+    sealer: sealerOf(options),
+  }
+}

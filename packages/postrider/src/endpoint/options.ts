@@ -1,0 +1,58 @@
+import type { Sealer } from '@postrider/webhook'
+import { InvalidArgumentError, Option, type Command } from 'commander'
+import { collect } from '../options.ts'
+
+export interface HeaderFlags {
+  readonly header?: readonly (readonly [name: string, value: string])[]
+}
+
+/** `--header`. */
+export function withHeaders(command: Command): Command {
+  return command.option(
+    '-H, --header <name=value>',
+    'sent with every request, sealed where there is a secretKey; may be given several times',
+    collect(header),
+  )
+}
+
+/** Headers as they are stored. */
+export function storedHeaders({ header: given = [] }: HeaderFlags, place: string, sealer: Sealer | null): Record<string, string> {
+  return Object.fromEntries(given.map(([name, value]) => [name, sealer?.seal(value, place) ?? value]))
+}
+
+export interface VerificationFlags {
+  readonly verification?: 'ping' | 'none'
+}
+
+/** `--verification`. */
+export function withVerification(command: Command): Command {
+  return command.addOption(
+    new Option('--verification <how>', 'ping: a signed request has to succeed first; none: for services of your own').choices([
+      'ping',
+      'none',
+    ]),
+  )
+}
+
+export const formats: readonly string[] = ['standard', 'cloudevents', 'cloudevents-binary', 'raw']
+
+/** `order.*,user.**`. */
+export function types(text: string): string[] {
+  return text.split(',').map((filter) => filter.trim())
+}
+
+/** `90s`, `30m`, `24h`, `7d`, or `0`, in milliseconds; 30 days at most. */
+export function overlap(text: string): number {
+  const [, number = '', unit = ''] = /^(\d{1,6})(s|m|h|d)?$/.exec(text) ?? []
+  const ms = Number(number) * ({ s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[unit] ?? 0)
+  if (number === '' || (unit === '' && number !== '0') || ms > 30 * 86_400_000) {
+    throw new InvalidArgumentError('Expected a time such as 24h or 7d, at most 30d; or 0 for at once.')
+  }
+  return ms
+}
+
+function header(text: string): readonly [string, string] {
+  const [, name, value] = /^([^=]+)=(.+)$/s.exec(text) ?? []
+  if (name === undefined || value === undefined) throw new InvalidArgumentError('Expected name=value.')
+  return [name, value]
+}
