@@ -32,7 +32,7 @@ begin
   perform postrider.lock_trouble(l.sink, l.lane)
   from (select * from postrider.lanes as l where l.sink = set_aside.sink order by l.lane) as l;
   with undone as (
-    select c.lane, e.*
+    select c.lane, e.position, e.slot, e.id, e.key, e.deliver_at
     from postrider.cursors as c
     cross join lateral (
       -- As look_ahead, but for the one bound that holds in its own cluster only.
@@ -50,32 +50,32 @@ begin
     ) as e
     where c.sink = set_aside.sink
       and (c.filter is null or e.type ~ c.filter) and (c.tenant is null or e.tenant = c.tenant)
-  ), fresh as materialized (
-    select u.lane, u.position, u.slot, u.id, u.key, u.deliver_at, coalesce(u.deliver_at > now, false) as later
-    from undone as u
+  ), placed as (
+    select u.*, u.in_order and row_number() over (partition by u.in_order, u.key order by u.position) = 1 as first_of_key
+    from (
+      select u.*, coalesce(u.deliver_at > now, false) as later, by_key and u.key is not null and not coalesce(u.deliver_at > now, false) as in_order
+      from undone as u
+    ) as u
     -- What has a row was handled before the cursor could pass it.
     where not exists (select from postrider.deliveries as d where d.sink = set_aside.sink and d.position = u.position)
-  ), keys as materialized (
-    select k.key,
-      exists (
+  ), judged as materialized (
+    select p.*,
+      case when p.first_of_key then exists (
         select from postrider.deliveries as d
-        where d.sink = set_aside.sink and d.key = k.key and d.state in ('retrying', 'dead') and not d.parked) as headed,
-      exists (select from postrider.deliveries as d where d.sink = set_aside.sink and d.key = k.key and d.state = 'blocked') as waiting
-    from (select distinct f.key from fresh as f where by_key and f.key is not null and not f.later) as k
+        where d.sink = set_aside.sink and d.key = p.key and d.state in ('retrying', 'dead') and not d.parked) end as headed,
+      case when p.first_of_key then exists (
+        select from postrider.deliveries as d where d.sink = set_aside.sink and d.key = p.key and d.state = 'blocked') end as waited_for
+    from placed as p
   ), added as (
     insert into postrider.deliveries (sink, lane, position, slot, event_id, key, state, available_at)
-    select set_aside.sink, f.lane, f.position, f.slot, f.id, f.key,
-      case
-        when f.later then 'scheduled'
-        when k.headed or k.waiting or row_number() over (partition by f.key, f.later order by f.position) > 1 and k.key is not null then 'blocked'
-        else 'retrying'
-      end,
-      greatest(f.deliver_at, clock_timestamp())
-    from fresh as f left join keys as k on k.key = f.key
-    order by f.position
+    select set_aside.sink, j.lane, j.position, j.slot, j.id, j.key,
+      case when j.later then 'scheduled' when not j.in_order or not (j.headed or j.waited_for) then 'retrying' else 'blocked' end,
+      greatest(j.deliver_at, clock_timestamp())
+    from judged as j
+    order by j.position
     returning key
   )
-  select (select count(*) from added), array(select k.key from keys as k where k.waiting and not k.headed) into added, unheaded;
+  select (select count(*) from added), array(select j.key from judged as j where j.waited_for and not j.headed) into added, unheaded;
   perform postrider.release_heads(sink, unheaded);
   update postrider.lanes as l set anchor = greatest(l.anchor, up_to) where l.sink = set_aside.sink;
   return added;

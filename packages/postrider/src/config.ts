@@ -38,7 +38,7 @@ export interface DatabaseConfig {
 
 export interface RelayConfig extends Pick<
   RelayOptions,
-  'name' | 'leaseMs' | 'pollMs' | 'pageSize' | 'pageMs' | 'slowMs' | 'drainMs'
+  'name' | 'leaseMs' | 'pollMs' | 'pageSize' | 'pageMs' | 'slowMs' | 'drainMs' | 'onRestore'
 > {}
 
 export interface HealthConfig {

@@ -69,6 +69,14 @@ export function filterOf(flags: FilterFlags, ids: readonly string[] = []): Filte
   return Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined))
 }
 
+/** Ends the command unless it is told which events it is about: by ids, by what they have in common, or by `--all`. */
+export function mustChoose(command: Command, filter: Filter, all: boolean, example: string): void {
+  if (Object.keys(filter).length === 0 && !all) {
+    command.error(`error: give the ids of events, what they have in common (such as ${example}), or --all`)
+  }
+  if ('ids' in filter && all) command.error('error: give the ids of events or --all, not both')
+}
+
 const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 
 /** `2026-01-31T08:30:00Z`, `2026-01-31` (midnight UTC), or `2h`: so long ago. */

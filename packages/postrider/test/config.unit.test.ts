@@ -51,6 +51,7 @@ describe('a configuration', () => {
         pageMs: 1_000,
         slowMs: 1_000,
         drainMs: 25_000,
+        onRestore: 'anchor',
       },
       sinks: {
         billing: {

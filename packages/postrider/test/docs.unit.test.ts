@@ -81,6 +81,8 @@ async function takes(path: readonly string[], value: unknown): Promise<boolean> 
   if (path.at(-1) === 'trust' && value === 'internal') Object.assign(place, { allow: ['10.0.0.0/8'], url: 'http://10.0.0.1/' })
   if (path.includes('retry') && path.length > 3)
     Object.assign(place, { delaysMs: [1], jitter: 0, maxAgeMs: 1, [path.at(-1) ?? '']: value })
+  if (path.includes('circuit') && path.length > 3)
+    Object.assign(place, { failures: 1, openMs: 1, mostMs: 86_400_000, [path.at(-1) ?? '']: value })
   await using directory = await temporaryDirectory()
   await directory.write('postrider.config.json', content)
   try {

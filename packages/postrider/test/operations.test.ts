@@ -95,7 +95,7 @@ test('what is not understood, and what cannot be done, exits with 2, says where,
   await shop.dead(2)
   const cases: [args: string[], said: string | RegExp][] = [
     [['retry'], 'give the ids of events'],
-    [['retry', '--all', '--sink', 'billing'], 'give the ids of events'],
+    [['retry', nobody, '--all'], 'not both'],
     [['retry', '--since', 'yesterday'], 'Expected a time'],
     [['retry', '--since', '2026-01-31T08:30:00'], 'Expected a time'],
     [['retry', '--since', '1h', '--until', '2h'], 'until is not after since'],
@@ -262,7 +262,7 @@ describe('dead letters that were exported', () => {
   test('come back as they were, also when their events are gone from the log, and twice makes no two', async () => {
     await using shop = await openShop()
     const ids = await shop.dead(450)
-    const [bare = '', bytes = '', empty = ''] = [
+    const [bare, bytes, empty] = [
       (await shop.run('emit', 'order.bare')).stdout.trim(),
       (
         await shop.client.query<{ id: string }>(

@@ -93,7 +93,9 @@ describe('operations', () => {
   it('are found without a notification too', async () => {
     await letters(10)
     working = work()
-    await ended(await start(`retry_matching('{}')`))
+    const retry = await start(`retry_matching('{}')`)
+    await ended(retry)
+    expect(await read(retry)).toMatchObject({ done: '10' })
   })
 
   it('go on with another when one has died: all that is known stands in the row', async () => {
@@ -158,6 +160,7 @@ describe('operations', () => {
     working = work()
     await ended(broken, 'failed')
     await ended(whole)
+    expect(await read(whole)).toMatchObject({ done: '20' })
   })
 
   it('that replay send delivered events again with their ids, in order, and live events of a key wait behind them', async () => {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { filterOf, withDeliveryFilter, withIds, words, type FilterFlags } from '../filter.ts'
+import { filterOf, mustChoose, withDeliveryFilter, withIds, words, type FilterFlags } from '../filter.ts'
 import { operate, withOperation, type OperateFlags } from '../operate.ts'
 
 type DiscardFlags = OperateFlags & FilterFlags & { readonly all?: true }
@@ -16,11 +16,12 @@ export function addDiscard(parent: Command, onlyDead = false): void {
   if (!onlyDead) command.option('--state <states>', 'dead, retrying, blocked, scheduled (joined by commas)', words)
   command.action(async (ids: readonly string[] | undefined, flags: DiscardFlags) => {
     const filter = filterOf(flags, ids)
-    if (Object.keys(filter).length > 0 === (flags.all === true)) {
-      command.error('error: give the ids of events, what they have in common (such as --sink or --code), or --all')
-    }
+    mustChoose(command, filter, flags.all === true, '--sink or --code')
     if (flags.reason === undefined) command.error("error: required option '--reason <text>' not specified")
-    const chosen = flags.all ? { state: ['dead'] } : filter
-    await operate({ kind: 'discard', filter: chosen, sink: null, asNew: false }, flags)
+    // An empty filter is refused: `--all` says what is meant.
+    await operate(
+      { kind: 'discard', filter: flags.all ? { state: ['dead'], ...filter } : filter, sink: null, asNew: false },
+      flags,
+    )
   })
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { filterOf, withEventFilter, withIds, type FilterFlags } from '../filter.ts'
+import { filterOf, mustChoose, withEventFilter, withIds, type FilterFlags } from '../filter.ts'
 import { operate, withOperation, type OperateFlags } from '../operate.ts'
 
 type ReplayFlags = OperateFlags & FilterFlags & { readonly sink: string; readonly asNew?: true; readonly all?: true }
@@ -12,9 +12,7 @@ export function addReplay(program: Command): void {
     .option('--all', 'the whole log')
     .action(async (ids: readonly string[] | undefined, flags: ReplayFlags, command: Command) => {
       const filter = filterOf(flags, ids)
-      if (Object.keys(filter).length > 0 === (flags.all === true)) {
-        command.error('error: give the ids of events, what they have in common (such as --since or --type), or --all')
-      }
+      mustChoose(command, filter, flags.all === true, '--since or --type')
       await operate({ kind: 'replay', filter, sink: flags.sink, asNew: flags.asNew === true }, flags)
     })
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { filterOf, withDeliveryFilter, withIds, type FilterFlags } from '../filter.ts'
+import { filterOf, mustChoose, withDeliveryFilter, withIds, type FilterFlags } from '../filter.ts'
 import { operate, withOperation, type OperateFlags } from '../operate.ts'
 
 type RetryFlags = OperateFlags & FilterFlags & { readonly all?: true }
@@ -11,9 +11,7 @@ export function addRetry(parent: Command): void {
     .option('--all', 'every dead letter there is now')
     .action(async (ids: readonly string[] | undefined, flags: RetryFlags, command: Command) => {
       const filter = filterOf(flags, ids)
-      if (Object.keys(filter).length > 0 === (flags.all === true)) {
-        command.error('error: give the ids of events, what they have in common (such as --sink or --code), or --all')
-      }
+      mustChoose(command, filter, flags.all === true, '--sink or --code')
       await operate({ kind: 'retry', filter, sink: null, asNew: false }, flags)
     })
 }

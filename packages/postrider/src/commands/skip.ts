@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { filterOf, withDeliveryFilter, withIds, words, type FilterFlags } from '../filter.ts'
+import { filterOf, mustChoose, withDeliveryFilter, withIds, words, type FilterFlags } from '../filter.ts'
 import { operate, withOperation, type OperateFlags } from '../operate.ts'
 
 type SkipFlags = OperateFlags & FilterFlags & { readonly all?: true }
@@ -13,10 +13,8 @@ export function addSkip(program: Command): void {
     .option('--all', 'everything that waits now')
     .action(async (ids: readonly string[] | undefined, flags: SkipFlags) => {
       const filter = filterOf(flags, ids)
-      if (Object.keys(filter).length > 0 === (flags.all === true)) {
-        command.error('error: give the ids of events, what they have in common (such as --sink or --key), or --all')
-      }
+      mustChoose(command, filter, flags.all === true, '--sink or --key')
       if (flags.reason === undefined) command.error("error: required option '--reason <text>' not specified")
-      await operate({ kind: 'skip', filter: flags.all ? { state: waiting } : filter, sink: null, asNew: false }, flags)
+      await operate({ kind: 'skip', filter: flags.all ? { state: waiting, ...filter } : filter, sink: null, asNew: false }, flags)
     })
 }

@@ -76,6 +76,17 @@ const webhookKeys = z.strictObject({
   // One connection for every slot, and the sink takes 256 at most.
   concurrency: whole(1, 256).exactOptional(),
   rate: z.number().positive({ error: 'expected a number above 0' }).exactOptional(),
+  circuit: z
+    .union(
+      [
+        z.literal(false),
+        z.strictObject({ failures: whole(1, 1_000), openMs: whole(1, 86_400_000), mostMs: whole(1, 86_400_000) }),
+      ],
+      {
+        error: 'expected { failures, openMs, mostMs }, or false',
+      },
+    )
+    .exactOptional(),
   ordering: z.enum(['key', 'none']).default('key'),
   onDead: z.enum(['block', 'park', 'skip']).default('block'),
   retry: z
@@ -167,6 +178,7 @@ export const configShape: z.ZodType<Settings> = z.strictObject({
       pageMs: whole(10, 60_000).default(1_000),
       slowMs: whole(10, 60_000).default(1_000),
       drainMs: whole(0, 600_000).default(25_000),
+      onRestore: z.enum(['anchor', 'refuse']).default('anchor'),
     })
     .prefault({}),
   sinks: z
