@@ -13,7 +13,7 @@ create table postrider.ring (
   constraint ring_keep check (keep > '0' and keep <= (slots - 2) * width)
 );
 insert into postrider.ring default values;
-comment on table postrider.ring is 'How the log is cut, and how long things are kept. Changed by postrider.set_segments(…), which keeps the partitions in step.';
+comment on table postrider.ring is 'How the log is cut, and how long things are kept. Changed by `call postrider.set_segments(…)`, which keeps the partitions in step.';
 comment on column postrider.ring.slots is 'Segments of the ring.';
 comment on column postrider.ring.width is 'For how long one segment is written, before the next one is.';
 comment on column postrider.ring.keep is 'Events and attempts are kept for so long at least.';
@@ -330,7 +330,12 @@ declare
 begin
   answer.slot := slot;
   answer.kept := 0;
-  -- Nobody who has the log in hand may still write by the old cut.
+  -- Nobody may cut the ring at this moment, so that it has it again, nor have the log in hand and still write by an old cut.
+  if not pg_try_advisory_xact_lock(postrider.ring_lock()) or slot < (select r.slots from postrider.ring as r) then
+    answer.result := 'waiting';
+    answer.why := 'the ring is being changed';
+    return answer;
+  end if;
   lock table only postrider.events, only postrider.attempts in access exclusive mode;
   answer.result := (postrider.segment_state(slot)).state;
   if answer.result = 'empty' then
@@ -456,12 +461,18 @@ begin
 end
 $$;
 
+-- Held by whoever adds or drops segments.
+create function postrider.ring_lock() returns bigint
+  language sql immutable
+  return hashtextextended('postrider.ring', 0);
+
 -- The statements that cut the ring anew; none when it is so already. What is null stays as it is. No statement makes a
--- producer wait: partitions are made beside the log and attached to it, and a function is replaced.
+-- producer wait: partitions are made beside the log and attached to it, and a function is replaced. This second step must
+-- follow in a transaction of its own, or a session might hear of the new cut before it hears of its partitions.
 create function postrider.plan_segments(
   slots int default null, width interval default null, keep interval default null, keep_dead interval default null,
   hold interval default null, pass_lagging boolean default null
-) returns setof text
+) returns table (step int, statement text)
   language plpgsql stable set search_path = pg_catalog, pg_temp as
 $$
 declare
@@ -479,6 +490,7 @@ begin
   if will = was then
     return;
   end if;
+  step := 1;
   for slot in 0 .. will.slots - 1 loop
     for parent in
       select c.relname as name, c.relowner as owner from pg_class as c
@@ -486,75 +498,98 @@ begin
     loop
       partition := format('postrider.%s_%s', parent.name, slot);
       continue when to_regclass(partition) is not null;
-      return next format('create table %s (like postrider.%s including all excluding identity excluding comments)', partition, parent.name);
+      statement := format('create table %s (like postrider.%s including all excluding identity excluding comments)', partition, parent.name);
+      return next;
       if parent.owner::regrole <> current_user::regrole then
-        return next format('alter table %s owner to %s', partition, parent.owner::regrole);
+        statement := format('alter table %s owner to %s', partition, parent.owner::regrole);
+        return next;
       end if;
       return query
-        select format('grant %s on %s to %s', string_agg(a.privilege_type, ', ' order by a.privilege_type), partition,
+        select 1, format('grant %s on %s to %s', string_agg(a.privilege_type, ', ' order by a.privilege_type), partition,
           case a.grantee when 0 then 'public' else a.grantee::regrole::text end)
         from pg_class as c cross join aclexplode(c.relacl) as a
         where c.oid = format('postrider.%s_0', parent.name)::regclass and a.grantee <> c.relowner
         group by a.grantee
         order by a.grantee;
-      return next format('alter table postrider.%s attach partition %s for values in (%s)', parent.name, partition, slot);
+      statement := format('alter table postrider.%s attach partition %s for values in (%s)', parent.name, partition, slot);
+      return next;
     end loop;
   end loop;
+  step := 2;
   if (will.slots, will.width) <> (was.slots, was.width) then
-    return next format(
+    statement := format(
       'create or replace function postrider.current_slot() returns smallint language sql volatile parallel safe '
       'return ((extract(epoch from clock_timestamp())::bigint / %s) %% %s)::smallint',
       extract(epoch from will.width)::bigint, will.slots);
+    return next;
   end if;
-  return next format('update postrider.ring set slots = %s, width = %L, keep = %L, keep_dead = %L, hold = %L, pass_lagging = %L',
+  statement := format('update postrider.ring set slots = %s, width = %L, keep = %L, keep_dead = %L, hold = %L, pass_lagging = %L',
     will.slots, will.width, will.keep, will.keep_dead, will.hold, will.pass_lagging);
+  return next;
 end
 $$;
 
--- Cuts the ring anew while everything runs. Returns the statements that were executed. Segments that are too many are
--- emptied as any other, and dropped when they are empty. To be called by the owner of the tables, as migrations are.
-create function postrider.set_segments(
+-- Raises 22023 for a ring that makes no sense. What is null stays as it is.
+create function postrider.check_segments(
+  slots int default null, width interval default null, keep interval default null, keep_dead interval default null, hold interval default null
+) returns void
+  language plpgsql stable set search_path = pg_catalog, pg_temp as
+$$
+declare
+  was constant postrider.ring := (select r from postrider.ring as r);
+  new_slots constant int := coalesce(slots, was.slots);
+  new_width constant interval := coalesce(width, was.width);
+  new_keep constant interval := coalesce(keep, was.keep);
+  fault constant text[] := case
+    when new_slots not between 3 and 64 then array[format('%s segments: give 3 to 64', new_slots), 'One is written, one is emptied, the others are kept.']
+    when new_width not between '10 seconds' and '31 days' or extract(epoch from new_width) % 1 <> 0
+      then array[format('a width of %s: give whole seconds, from 10 seconds to 31 days', new_width), 'A segment is written for so long.']
+    when new_keep <= '0' or new_keep > (new_slots - 2) * new_width
+      then array[format('events cannot be kept for %s in %s segments of %s: give more than nothing, and %s at most', new_keep, new_slots, new_width, (new_slots - 2) * new_width),
+        'Of the others one is being written, and one is time to empty the oldest.']
+    when keep_dead <= '0' then array[format('dead letters are kept for %s: give more than nothing', keep_dead), '']
+    when hold < '0' then array[format('the log is held back for %s: give 0 or more', hold), '']
+  end;
+begin
+  if fault is not null then
+    raise exception using errcode = 'invalid_parameter_value', message = fault[1], hint = fault[2];
+  end if;
+end
+$$;
+
+-- Cuts the ring anew while everything runs. Segments that are too many are emptied as any other, and dropped when they are
+-- empty. To be called by the owner of the tables, as migrations are, and outside of a transaction, because it takes two.
+create procedure postrider.set_segments(
   slots int default null, width interval default null, keep interval default null, keep_dead interval default null,
   hold interval default null, pass_lagging boolean default null, reason text default null, actor text default current_user
-) returns setof text
-  language plpgsql volatile set search_path = pg_catalog, pg_temp as
+)
+  language plpgsql as
 $$
 declare
   was postrider.ring;
-  will postrider.ring;
-  fault text[]; -- message, hint
-  statement text;
+  planned record;
+  last_step int;
 begin
-  select * into strict was from postrider.ring for update;
-  will := was;
-  will.slots := least(coalesce(set_segments.slots, was.slots), 32767);
-  will.width := coalesce(set_segments.width, was.width);
-  will.keep := coalesce(set_segments.keep, was.keep);
-  will.keep_dead := coalesce(set_segments.keep_dead, was.keep_dead);
-  will.hold := coalesce(set_segments.hold, was.hold);
-  fault := case
-    when will.slots not between 3 and 64 then array[format('%s segments: give 3 to 64', set_segments.slots), 'One is written, one is emptied, the others are kept.']
-    when will.width not between '10 seconds' and '31 days' or extract(epoch from will.width) % 1 <> 0
-      then array[format('a width of %s: give whole seconds, from 10 seconds to 31 days', will.width), 'A segment is written for so long.']
-    when will.keep <= '0' or will.keep > (will.slots - 2) * will.width
-      then array[format('events cannot be kept for %s in %s segments of %s: give more than nothing, and %s at most', will.keep, will.slots, will.width, (will.slots - 2) * will.width),
-        'Of the others one is being written, and one is time to empty the oldest.']
-    when will.keep_dead <= '0' then array[format('dead letters are kept for %s: give more than nothing', will.keep_dead), null]
-    when will.hold < '0' then array[format('the log is held back for %s: give 0 or more', will.hold), null]
-  end;
-  if fault is not null then
-    raise exception using errcode = 'invalid_parameter_value', message = fault[1], hint = coalesce(fault[2], '');
-  end if;
-  for statement in
-    select p from postrider.plan_segments(set_segments.slots, set_segments.width, set_segments.keep, set_segments.keep_dead, set_segments.hold, set_segments.pass_lagging) as p
-  loop
-    execute statement;
-    return next statement;
+  for try in 1 .. 5 loop
+    perform set_config('lock_timeout', '5s', true);
+    perform pg_advisory_xact_lock(postrider.ring_lock());
+    perform postrider.check_segments(set_segments.slots, set_segments.width, set_segments.keep, set_segments.keep_dead, set_segments.hold);
+    select * into strict was from postrider.ring;
+    last_step := null;
+    for planned in
+      select * from postrider.plan_segments(set_segments.slots, set_segments.width, set_segments.keep, set_segments.keep_dead, set_segments.hold, set_segments.pass_lagging)
+    loop
+      exit when planned.step > last_step;
+      execute planned.statement;
+      last_step := planned.step;
+    end loop;
+    if last_step = 2 then
+      insert into postrider.actions (actor, action, reason, detail)
+      select set_segments.actor, 'ring_changed', set_segments.reason, jsonb_build_object('from', to_jsonb(was) - 'only_one', 'to', to_jsonb(r) - 'only_one')
+      from postrider.ring as r;
+    end if;
+    commit;
+    exit when last_step is distinct from 1;
   end loop;
-  if found then
-    insert into postrider.actions (actor, action, reason, detail)
-    select set_segments.actor, 'ring_changed', set_segments.reason, jsonb_build_object('from', to_jsonb(was) - 'only_one', 'to', to_jsonb(r) - 'only_one')
-    from postrider.ring as r;
-  end if;
 end
 $$;

@@ -33,23 +33,25 @@ begin
   from (select * from postrider.lanes as l where l.sink = set_aside.sink order by l.lane) as l;
   with undone as (
     select c.lane, e.position, e.slot, e.id, e.key, e.deliver_at
-    from postrider.cursors as c
+    from (
+      select k.*, ((k.lane * 256 + k.lanes - 1) / k.lanes)::smallint as first_bucket, (((k.lane + 1) * 256 + k.lanes - 1) / k.lanes - 1)::smallint as last_bucket
+      from postrider.cursors as k where k.sink = set_aside.sink
+    ) as c
     cross join lateral (
       -- As look_ahead, but for the one bound that holds in its own cluster only.
       (select l.* from postrider.events as l
        where l.xid >= pg_snapshot_xmax(c.seen)
-         and l.position between c.anchor + 1 and up_to and l.bucket between ceil(c.lane * 256.0 / c.lanes) and ceil((c.lane + 1) * 256.0 / c.lanes) - 1)
+         and l.position between c.anchor + 1 and up_to and l.bucket between c.first_bucket and c.last_bucket)
       union all
       (select l.* from postrider.events as l
        where l.xid = any(array(select pg_snapshot_xip(c.seen)))
-         and l.position between c.anchor + 1 and up_to and l.bucket between ceil(c.lane * 256.0 / c.lanes) and ceil((c.lane + 1) * 256.0 / c.lanes) - 1)
+         and l.position between c.anchor + 1 and up_to and l.bucket between c.first_bucket and c.last_bucket)
       union all
       (select l.* from postrider.events as l
-       where c.target is not null and l.position between greatest(c.position, c.anchor) + 1 and up_to and postrider.lane_of(l.bucket, c.lanes) = c.lane
+       where c.target is not null and l.position between greatest(c.position, c.anchor) + 1 and up_to and l.bucket between c.first_bucket and c.last_bucket
          and pg_visible_in_snapshot(l.xid, c.target) and not pg_visible_in_snapshot(l.xid, c.done))
     ) as e
-    where c.sink = set_aside.sink
-      and (c.filter is null or e.type ~ c.filter) and (c.tenant is null or e.tenant = c.tenant)
+    where (c.filter is null or e.type ~ c.filter) and (c.tenant is null or e.tenant = c.tenant)
   ), placed as (
     select u.*, u.in_order and row_number() over (partition by u.in_order, u.key order by u.position) = 1 as first_of_key
     from (

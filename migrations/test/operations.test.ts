@@ -1,5 +1,6 @@
 import { testDatabase, type TestDatabase } from '@postrider/test/postgres'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { migrate } from '../src/index.ts'
 import { type Client, emit } from './emit.ts'
 
 let db: TestDatabase
@@ -611,6 +612,45 @@ describe('a replay', () => {
     expect(ids[0]).toBe(ids[1])
     expect(new Set(ids).size).toBe(3)
     for (const id of ids) expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+  })
+})
+
+describe('the roles', () => {
+  test('an operator, who has the relay’s role, can do all of it; a viewer can ask what would happen, and do nothing', async () => {
+    const ids = await many(3)
+    await pass('shop')
+    await put(ids.slice(0, 2))
+    await migrate(client, { roles: true })
+    const { rows } = await client.query<{ letter: string }>(
+      `select postrider.letter_of(sink, position) as letter from postrider.deliveries`,
+    )
+    const preview = `select counted from postrider.preview_operation('retry', '{"sink": "shop", "type": "order.*"}')`
+    await client.query('set role postrider_viewer')
+    expect((await client.query(preview)).rows).toEqual([{ counted: '2' }])
+    expect((await client.query(`select counted from postrider.preview_operation('replay', '{}', 'shop')`)).rows).toEqual([
+      { counted: '3' },
+    ])
+    await client.query('select * from postrider.operations')
+    for (const call of [
+      `start_operation('retry', '{}')`,
+      `advance_operation(1)`,
+      `cancel_operation(1)`,
+      `retry_matching('{}')`,
+      `import_letters('{}')`,
+    ]) {
+      await expect(client.query(`select postrider.${call}`), call).rejects.toMatchObject({ code: '42501' })
+    }
+    await client.query('set role postrider_relay')
+    expect((await client.query(preview)).rows).toEqual([{ counted: '2' }])
+    expect(await finish(await start('discard', { state: 'dead' }))).toMatchObject({ state: 'done', done: '2' })
+    const imported = await client.query<{ n: number }>('select postrider.import_letters($1) as n', [
+      rows.map(({ letter }) => letter),
+    ])
+    expect(imported.rows).toEqual([{ n: 2 }])
+    expect(await finish(await start('replay', {}, { sink: 'shop' }))).toMatchObject({ state: 'done', done: '1', skipped: '2' })
+    const operation = await start('retry', {})
+    await client.query('select postrider.cancel_operation($1)', [operation.id])
+    await client.query('reset role')
   })
 })
 

@@ -56,6 +56,17 @@ export function duration(text: string): number {
   return Number(number) * (unitMs[unit] ?? 1)
 }
 
+/** A number of seconds from `least` to `most`, in milliseconds. */
+export function seconds(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!/^\d+(\.\d+)?$/.test(text) || value < least || value > most) {
+      throw new InvalidArgumentError(`Expected seconds from ${least} to ${most}.`)
+    }
+    return value * 1_000
+  }
+}
+
 /** A position in the log, as text: it may be larger than a number can hold. */
 export function position(text: string): string {
   if (!/^\d{1,18}$/.test(text)) throw new InvalidArgumentError('Expected a position in the log, which is a whole number.')

@@ -9,11 +9,14 @@ import { addKeys } from './commands/keys.ts'
 import { addListen } from './commands/listen.ts'
 import { addMigrate } from './commands/migrate.ts'
 import { addOps } from './commands/operations.ts'
+import { addPause, addResume } from './commands/pause.ts'
 import { addReplay } from './commands/replay.ts'
 import { addRetry } from './commands/retry.ts'
+import { addSinks } from './commands/sinks.ts'
 import { addSkip } from './commands/skip.ts'
 import { addStart } from './commands/start.ts'
 import { addStatus } from './commands/status.ts'
+import { addTail } from './commands/tail.ts'
 import { beQuiet } from './print.ts'
 import { version } from './version.ts'
 
@@ -31,6 +34,7 @@ export function createProgram(): Command {
     })
     .addHelpText('after', exitCodeHelp)
   for (const add of [addMigrate, addStart, addStatus, addEmit, addEvents, addDead, addListen, addHealth]) add(program)
+  for (const add of [addTail, addSinks, addPause, addResume]) add(program)
   for (const add of [addEndpoints, addRetry, addReplay, addDiscard, addSkip, addOps, addKeys]) add(program)
   return program
 }

@@ -1,8 +1,20 @@
 /** What the commands read; migrations/0010_views.sql and 0003_sinks.sql are the source. Counts and positions come as decimal strings. */
 export interface Views {
-  backlog: {
+  sink_status: {
     sink: string
-    state: 'pending' | 'active' | 'paused' | 'disabled' | 'gone'
+    kind: string
+    family: string | null
+    tenant: string | null
+    state: 'pending' | 'active' | 'degraded' | 'paused' | 'disabled' | 'gone'
+    since: Date | null
+    by: string | null
+    reason: string | null
+    until: Date | null
+    circuit: 'closed' | 'open' | 'half_open'
+    quiet_until: Date | null
+    concurrency: number
+    rate: number | null
+    limits_are_live: boolean
     pending: string
     scheduled: string
     retrying: string
@@ -11,6 +23,7 @@ export interface Views {
     oldest_pending_at: Date | null
     counted_all: boolean
   }
+  recent_rates: { sink: string; delivered: number; failed: number }
   lanes: { sink: string; lane: number; relay: string | null; leased_until: Date }
   relays: { id: string; name: string; version: string; started_at: Date; seen_at: Date }
   dead_letters: {

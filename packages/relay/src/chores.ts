@@ -35,7 +35,7 @@ export interface ChoresContext {
 
 /** The chores of a relay, in the order of a turn. Some remember where they were: each relay makes its own. */
 export function allChores(): readonly Chore[] {
-  return [endPauses, recycleSegments(), discardOld(), forgetKept(), forgetActions]
+  return [endPauses, tellEndpoints, recycleSegments(), discardOld(), forgetKept(), forgetActions]
 }
 
 const endPauses: Chore = {
@@ -43,6 +43,17 @@ const endPauses: Chore = {
   async run({ db, schema }) {
     await sql`select ${schema}.end_pauses()`.execute(db)
     return null
+  },
+}
+
+const tellEndpoints: Chore = {
+  name: 'endpoints',
+  async run({ db, schema }) {
+    const { rows } = await sql<{ told: number }>`select ${schema}.tell_endpoints() as told`.execute(db)
+    const told = rows[0]?.told ?? 0
+    return told === 0
+      ? null
+      : { done: true, detail: `${told} ${told === 1 ? 'endpoint fails' : 'endpoints fail'}, and notices of it were written` }
   },
 }
 

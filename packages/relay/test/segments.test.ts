@@ -15,7 +15,7 @@ const patient = { delaysMs: Array<number>(1_000).fill(50), jitter: 0, maxAgeMs: 
 /** Segments of a second, kept for a second: shorter than an operator may cut them. */
 async function cutShort(client: pg.Client): Promise<void> {
   const { rows } = await client.query<{ statement: string }>(
-    `select p as statement from postrider.plan_segments(4, '1 second', '1 second') as p`,
+    `select statement from postrider.plan_segments(4, '1 second', '1 second')`,
   )
   for (const { statement } of rows) await client.query(statement)
 }
@@ -125,7 +125,7 @@ test('the ring is cut anew while three producers write and a relay follows: none
     [3, '12 seconds', '12 seconds'],
     [8, '1 day', '6 days'],
   ] as const) {
-    await client.query('select postrider.set_segments($1, $2, $3)', [slots, width, keep])
+    await client.query('call postrider.set_segments($1, $2, $3)', [slots, width, keep])
     await sleep(1_000)
   }
   await until(async () => (await count(client, 'segments where slot >= 8')) === 0, 'those too many are dropped', 20_000)

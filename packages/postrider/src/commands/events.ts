@@ -91,11 +91,16 @@ async function get(id: string, flags: GetFlags): Promise<void> {
   await using database = openDatabase(settings, 'events get')
   const events = await readEvents(database, settings.schema, id, flags.sink ?? null)
   if (events.length === 0) {
-    throw new PostriderError('not_found', `There is no event ${id} in the log. What may have become of it: postrider events explain ${id}`, { id })
+    throw new PostriderError(
+      'not_found',
+      `There is no event ${id} in the log. What may have become of it: postrider events explain ${id}`,
+      { id },
+    )
   }
   if (flags.curl) return await printCurl(events, flags)
   // As the database wrote it: a number in a payload may be larger than JavaScript can hold.
-  if (flags.json) return print(events.length === 1 ? (events[0]?.document ?? '') : `[${events.map(({ document }) => document).join(',')}]`)
+  if (flags.json)
+    return print(events.length === 1 ? (events[0]?.document ?? '') : `[${events.map(({ document }) => document).join(',')}]`)
   for (const [nth, event] of events.entries()) {
     if (nth > 0) print('')
     showEvent(event)

@@ -43,6 +43,8 @@ interface Stretch {
   readonly at_end: boolean
 }
 
+type InStretch = Stretch & (TailedAttempt | { readonly kind: null })
+
 /** What was seen before, up to where one looks, and how far that is done. */
 interface Look {
   readonly seen: string
@@ -83,8 +85,7 @@ export class Tail {
 
   /** The last attempts so far, at the newest events; what comes later is new. */
   async newest(count: number): Promise<TailedAttempt[]> {
-    const { target, rows } = await this.#ask<TailedAttempt>(
-      sql`select * from (
+    const { target, rows } = await this.#ask(sql<TailedAttempt>`select * from (
         select ${attemptColumns}
         from (select * from ${this.#of('attempts')} as t order by t.position desc limit ${newestOf}) as a
         left join ${this.#of('events')} as e on e.position = a.position and e.slot = a.slot
@@ -97,12 +98,13 @@ export class Tail {
 
   /** All attempts since a time; what comes later is new. Yields pages, and reads a bounded stretch of time for each. */
   async *since(time: string): AsyncGenerator<readonly TailedAttempt[]> {
-    const { target, rows: now } = await this.#ask<{ now: string }>(sql`select (clock_timestamp() + interval '10 minutes')::text as now`)
+    const { target, rows: now } = await this.#ask(sql<{ now: string }>`select (clock_timestamp() + interval '10 minutes')::text as now`,
+    )
     const until = now[0]?.now ?? time // Later than now, by relays whose clock is ahead.
     let from = time
     let last: TailedAttempt | null = null
-    for (let stretchMs = 60_000; ; ) {
-      const { rows } = await this.#ask<Stretch & (TailedAttempt | { readonly kind: null })>(sql`
+    for (let stretchMs = 60_000; ;) {
+      const { rows }: { rows: InStretch[] } = await this.#ask(sql<InStretch>`
         with stretch as (
           select least(${from}::timestamptz + ${stretchMs} * interval '1 millisecond', ${until}::timestamptz) as ended
         ), found as (
@@ -149,7 +151,7 @@ export class Tail {
   async *#newAttempts(look: Look): AsyncGenerator<readonly TailedAttempt[]> {
     const { seen, target } = look
     for (;;) {
-      const { rows }: { rows: TailedAttempt[] } = await this.#ask<TailedAttempt>(sql`
+      const { rows }: { rows: TailedAttempt[] } = await this.#ask(sql<TailedAttempt>`
         select ${attemptColumns}
         from ${this.#of('attempts')} as a
         left join ${this.#of('events')} as e on e.position = a.position and e.slot = a.slot
@@ -167,7 +169,7 @@ export class Tail {
     const { seen, target } = look
     const { types, key } = this.#filter
     for (;;) {
-      const { rows }: { rows: TailedEvent[] } = await this.#ask<TailedEvent>(sql`
+      const { rows }: { rows: TailedEvent[] } = await this.#ask(sql<TailedEvent>`
         select 'event' as kind, e.created_at as "createdAt", e.id as "eventId", e.position::text as position, e.type, e.key, e.tenant
         from (
           select * from ${this.#of('events')} as n
@@ -199,10 +201,10 @@ export class Tail {
   }
 
   /** Runs a statement, together with the snapshot that was current before it. */
-  async #ask<Row>(statement: RawBuilder<unknown>): Promise<{ readonly target: string; readonly rows: Row[] }> {
+  async #ask<Row>(statement: RawBuilder<Row>): Promise<{ readonly target: string; readonly rows: Row[] }> {
     return await this.#database.transaction(async (trx) => {
       const { rows: now } = await sql<{ target: string }>`select pg_current_snapshot()::text as target`.execute(trx)
-      const { rows } = await statement.$castTo<Row>().execute(trx)
+      const { rows } = await statement.execute(trx)
       return { target: now[0]?.target ?? '', rows }
     })
   }

@@ -14,11 +14,15 @@ export function wordCurl(event: FoundEvent, config: SinkConfig): string {
   const all = [
     ...Object.entries(config.headers ?? {}).flat(),
     ...headers,
-    ...['webhook-id', event.id, 'webhook-timestamp', String(timestamp)],
+    'webhook-id',
+    event.id,
+    'webhook-timestamp',
+    String(timestamp),
     ...(config.secrets === undefined
       ? []
       : ['webhook-signature', sign({ id: event.id, timestamp, body }, [config.secrets.current].flat())]),
-    ...['postrider-attempt', '1'],
+    'postrider-attempt',
+    '1',
   ]
   const named = all.flatMap((value, index) => (index % 2 === 0 ? [`  -H ${quote(`${value}: ${all[index + 1] ?? ''}`)}`] : []))
   const text = body.toString('utf8')

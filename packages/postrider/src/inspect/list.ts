@@ -57,7 +57,8 @@ export async function listEvents(
   return await database.transaction(async (trx) => {
     if (filter.sink !== null) {
       const { rows } = await sql`select from ${of('sinks')} where name = ${filter.sink}`.execute(trx)
-      if (rows.length === 0) throw new PostriderError('not_found', `There is no sink ${filter.sink}. Which there are: postrider sinks list`)
+      if (rows.length === 0)
+        throw new PostriderError('not_found', `There is no sink ${filter.sink}. Which there are: postrider sinks list`)
     }
     const { rows } = await sql<{ looked: number; reached: string | null; found: readonly ListedEvent[] }>`
       with looked as materialized (
@@ -85,7 +86,9 @@ function source({ state, sink }: ListFilter, of: Of, bounds: RawBuilder<unknown>
   const columns = sql`e.position, e.slot, e.id, e.type, e.key, e.tenant, e.created_at`
   const order = sql`order by e.position ${newest ? sql`desc` : sql`asc`} limit ${look}`
   const atSink = (column: RawBuilder<unknown>): RawBuilder<unknown> =>
-    sink === null ? sql`true` : sql`${column} in (select s.name from ${of('sinks')} as s where s.name = ${sink} or s.family = ${sink})`
+    sink === null
+      ? sql`true`
+      : sql`${column} in (select s.name from ${of('sinks')} as s where s.name = ${sink} or s.family = ${sink})`
   switch (state) {
     case null:
     case 'delivered':

@@ -20,7 +20,16 @@ export class Lines {
       return this.#line(cells, (text) => style('dim', text))
     }
     const { startedAt, sink, outcome, status, durationMs, type, key, eventId, attempt, errorCode, error } = row
-    const cells = [timeOf(startedAt), sink, outcome, String(status ?? ''), wordDuration(durationMs), type ?? '?', key ?? '-', eventId]
+    const cells = [
+      timeOf(startedAt),
+      sink,
+      outcome,
+      String(status ?? ''),
+      wordDuration(durationMs),
+      type ?? '?',
+      key ?? '-',
+      eventId,
+    ]
     const line = this.#line(cells, (text, column) => (column === 2 ? style(colours[outcome] ?? 'dim', text) : text))
     const trouble = errorCode === null ? '' : plain(`${errorCode}: ${error ?? ''}`)
     return [line, ...(attempt > 1 ? [`attempt ${attempt}`] : []), trouble].join('  ').trimEnd()
