@@ -155,6 +155,8 @@ begin
     segment.state := case when segment.why is null then 'recyclable' else 'waiting' end;
   end if;
   return segment;
+exception when undefined_table then
+  return null; -- it was dropped just now
 end
 $$;
 
@@ -167,7 +169,7 @@ join pg_class as e on e.oid = i.inhrelid
 join pg_class as a on a.relnamespace = e.relnamespace and a.relname = 'attempts' || substring(e.relname from '_[^_]+$')
 cross join postrider.ring as r
 cross join lateral postrider.segment_state(case e.relname when 'events_kept' then -1 else substring(e.relname from '\d+$')::int end) as s
-where i.inhparent = 'postrider.events'::regclass;
+where i.inhparent = 'postrider.events'::regclass and s.state is not null;
 
 -- Moves the events of a segment that rows of deliveries still need, with their attempts, to where no segment is emptied:
 -- `at_most` of them, the earliest first. Returns how many. All rows of an event go with it, so that an event and its

@@ -38,14 +38,14 @@ begin
       from postrider.cursors as k where k.sink = set_aside.sink
     ) as c
     cross join lateral (
-      -- As look_ahead, but for the one bound that holds in its own cluster only.
+      -- As look_ahead, but for the one bound that holds in its own cluster only. (+ 0: these are found by xid.)
       (select l.* from postrider.events as l
        where l.xid >= pg_snapshot_xmax(c.seen)
-         and l.position between c.anchor + 1 and up_to and l.bucket between c.first_bucket and c.last_bucket)
+         and l.position + 0 between c.anchor + 1 and up_to and l.bucket between c.first_bucket and c.last_bucket)
       union all
       (select l.* from postrider.events as l
        where l.xid = any(array(select pg_snapshot_xip(c.seen)))
-         and l.position between c.anchor + 1 and up_to and l.bucket between c.first_bucket and c.last_bucket)
+         and l.position + 0 between c.anchor + 1 and up_to and l.bucket between c.first_bucket and c.last_bucket)
       union all
       (select l.* from postrider.events as l
        where c.target is not null and l.position between greatest(c.position, c.anchor) + 1 and up_to and l.bucket between c.first_bucket and c.last_bucket

@@ -654,6 +654,87 @@ describe('the roles', () => {
   })
 })
 
+describe('a letter that is imported', () => {
+  type Letter = Record<'sink' | 'event' | 'delivery' | 'attempts', Record<string, unknown>>
+  const no = (change: (letter: Letter) => unknown) => change
+
+  test.for<[what: string, change: (letter: Letter) => unknown, said: RegExp, path: string | undefined]>([
+    ['is none', no((letter) => Object.assign(letter, { delivery: [] })), /line 8: it is not a dead letter/, undefined],
+    ['is for no sink', no((letter) => Object.assign(letter, { sink: 'nope' })), /line 8: there is no sink nope/, 'sink'],
+    ['has no id', no(({ event }) => delete event['id']), /line 8: the event has no id/, 'event.id'],
+    ['has an id that is none', no(({ event }) => (event['id'] = 'x')), /line 8: id is not a UUID/, 'event.id'],
+    ['has a type that is none', no(({ event }) => (event['type'] = 'a..')), /line 8: type is one to ten segments/, 'event.type'],
+    [
+      'has an attribute too many',
+      no(({ event }) => (event['colour'] = 'red')),
+      /line 8: colour is not an attribute/,
+      'event.colour',
+    ],
+    [
+      'has a bucket that is none',
+      no(({ event }) => Object.assign(event, { id: nobody, key: null, bucket: 999 })),
+      /line 8: .*events_bucket/,
+      'event.created_at',
+    ],
+    [
+      'has no time',
+      no(({ event }) => Object.assign(event, { id: nobody, created_at: 'never' })),
+      /line 8: invalid input syntax for type timestamp/,
+      'event.created_at',
+    ],
+    [
+      'has an attempt without a meaning',
+      no((letter) => {
+        letter.event['id'] = nobody
+        Object.assign(letter, { attempts: [{ attempt: 1, outcome: 'lost', started_at: 'now', duration_ms: 1 }] })
+      }),
+      /line 8: .*attempts_outcome/,
+      'attempts',
+    ],
+    [
+      'has attempts that are no number',
+      no(({ delivery }) => (delivery['attempts'] = 'many')),
+      /line 8: invalid input syntax for type integer/,
+      'delivery',
+    ],
+  ])('and %s is refused with its line, and with it all others', async ([, change, said, path]) => {
+    await put(await many(3))
+    const { rows } = await client.query<{ letter: string }>(
+      `select postrider.letter_of(sink, position) as letter from postrider.deliveries`,
+    )
+    const letters = rows.map(({ letter }) => letter)
+    const bad = JSON.parse(letters[1] ?? '') as Letter
+    change(bad)
+    await client.query('delete from postrider.deliveries; delete from postrider.events')
+    const refused = client.query('select postrider.import_letters($1, 7)', [[letters[0], JSON.stringify(bad), letters[2]]])
+    await expect(refused).rejects.toMatchObject({
+      code: 'PR001',
+      message: expect.stringMatching(said) as string,
+      detail: expect.toSatisfy((detail: string) => (JSON.parse(detail) as { path?: string }).path === path) as string,
+    })
+    expect(await count('postrider.deliveries')).toBe(0)
+    expect(await count('postrider.events')).toBe(0)
+  })
+
+  test('blocks no key, and is retried like any other', async () => {
+    const [dead] = await emit(client, [{ type: 'a', key: 'k' }])
+    await put([dead ?? ''])
+    const { rows } = await client.query<{ letter: string }>(
+      `select postrider.letter_of(sink, position) as letter from postrider.deliveries`,
+    )
+    await finish(await start('discard', { state: 'dead' }))
+    await client.query('select postrider.import_letters($1)', [[rows[0]?.letter]])
+    expect(
+      (
+        await client.query(
+          'select state, parked, lane = postrider.lane_of(postrider.bucket_of(key), 4::smallint) as lane from postrider.deliveries',
+        )
+      ).rows,
+    ).toEqual([{ state: 'dead', parked: true, lane: true }])
+    expect(await finish(await start('retry', { key: 'k' }))).toMatchObject({ done: '1' })
+  })
+})
+
 describe('an operation', () => {
   test('that is cancelled stops where it is, and stays as it ended', async () => {
     await put(await many(10))

@@ -23,6 +23,7 @@ export interface Database extends AsyncDisposable {
 export function openDatabase({ database: { url }, schema }: Target, command: string): Database {
   const pool = new pg.Pool({ ...connection(url, command, answerMs), max: 1 })
   pool.on('error', () => undefined) // The next statement tells.
+  pool.on('connect', (client) => client.on('error', () => undefined)) // Also one that breaks between two statements.
   const db = new Kysely<Views>({ dialect: new PostgresDialect({ pool }) })
   return {
     async transaction(work) {

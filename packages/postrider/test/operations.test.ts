@@ -96,21 +96,13 @@ test('what is not understood, and what cannot be done, exits with 2, says where,
   const cases: [args: string[], said: string | RegExp][] = [
     [['retry'], 'give the ids of events'],
     [['retry', nobody, '--all'], 'not both'],
-    [['retry', '--since', 'yesterday'], 'Expected a time'],
-    [['retry', '--since', '2026-01-31T08:30:00'], 'Expected a time'],
     [['retry', '--since', '1h', '--until', '2h'], 'until is not after since'],
     [['retry', '--type', 'order..'], 'order.. is not a filter on types. Segments joined by dots'],
-    [['retry', '--attempts', '0'], 'whole number'],
     [['retry', '--all', '--rate', 'fast'], 'Expected a rate'],
-    [['retry', 'x'], 'UUID'],
     [['retry', '--state', 'dead'], 'unknown option'],
     [['discard', '--sink', 'billing'], "'--reason <text>' not specified"],
-    [['discard', '--reason', 'x'], 'give the ids of events'],
-    [['discard', '--state', 'delivered', '--reason', 'x'], 'delivered is not a state'],
     [['skip', '--state', 'dead', '--reason', 'x'], 'Discard gives up dead letters'],
-    [['skip', '--fingerprint', 'x', '--reason', 'x'], 'only dead letters have a fingerprint'],
     [['replay', '--all'], "'--sink <name>' not specified"],
-    [['replay', '--sink', 'billing'], 'give the ids of events'],
     [['ops', 'watch', 'x'], 'number of an operation'],
   ]
   for (const [args, said] of cases) {
@@ -135,12 +127,9 @@ test('what does not exist exits with 3', async () => {
   await using shop = await openShop()
   for (const args of [
     ['retry', nobody, '--yes'],
-    ['retry', '--sink', 'nope', '--yes'],
-    ['discard', nobody, '--reason', 'x', '--yes'],
     ['skip', '--all', '--reason', 'x', '--yes'],
     ['replay', '--sink', 'nope', '--all', '--yes'],
     ['replay', '--sink', 'billing', '--all', '--yes'],
-    ['ops', 'watch', '4711'],
     ['ops', 'cancel', '4711'],
     ['dead', 'show', nobody],
     ['keys', 'skip', 'billing', 'k', '--reason', 'x', '--yes'],
@@ -156,12 +145,11 @@ test('nothing is changed without a yes: exit 6', async () => {
   for (const args of [
     ['retry', id],
     ['discard', id, '--reason', 'x'],
-    ['skip', '--state', 'dead,blocked', '--reason', 'x'],
     ['dead', 'import', '-'],
     ['keys', 'skip', 'billing', 'k1', '--reason', 'x'],
   ]) {
     const { code } = await shop.run(...args)
-    expect([2, 6], args.join(' ')).toContain(code)
+    expect(code, args.join(' ')).toBe(6)
   }
   expect((await shop.client.query(`select from postrider.deliveries where state = 'dead'`)).rowCount).toBe(2)
   expect((await shop.client.query('select from postrider.operations')).rowCount).toBe(0)
@@ -392,28 +380,9 @@ describe('dead letters that were exported', () => {
     await shop.dead(3)
     const good = (await shop.run('dead', 'export')).stdout.trim().split('\n')
     await shop.client.query('delete from postrider.deliveries')
-    const change = (work: (letter: Record<string, Record<string, unknown>>) => void): string => {
-      const letter = JSON.parse(good[2] ?? '') as Record<string, Record<string, unknown>>
-      work(letter)
-      return JSON.stringify(letter)
-    }
     const bad: [line: string, said: RegExp][] = [
       ['{', /line 3: invalid input syntax for type json/],
-      ['[]', /line 3: it is not a dead letter/],
       ['{"sink": "billing"}', /line 3: it is not a dead letter/],
-      [change((letter) => Object.assign(letter, { sink: 'nope' })), /line 3: there is no sink nope/],
-      [change(({ event }) => delete event?.['id']), /line 3: the event has no id/],
-      [change(({ event }) => Object.assign(event ?? {}, { id: 'x' })), /line 3: id is not a UUID/],
-      [change(({ event }) => Object.assign(event ?? {}, { type: 'order..' })), /line 3: type is one to ten segments/],
-      [change(({ event }) => Object.assign(event ?? {}, { id: nobody, key: null, bucket: 999 })), /line 3: .*events_bucket/],
-      [
-        change(({ event }) => Object.assign(event ?? {}, { id: nobody, created_at: 'now or never' })),
-        /line 3: invalid input syntax for type timestamp/,
-      ],
-      [
-        change(({ delivery }) => Object.assign(delivery ?? {}, { attempts: 'many' })),
-        /line 3: invalid input syntax for type integer/,
-      ],
     ]
     await using directory = await temporaryDirectory()
     for (const [line, said] of bad) {

@@ -25,6 +25,8 @@ export interface Road {
   readonly giveUp: AbortSignal
   /** Does something with the database until it succeeds or the signal aborts. */
   readonly untilDone: <T>(signal: AbortSignal, work: () => Promise<T>) => Promise<T | undefined>
+  /** Makes sure of the database and of the sinks in it, as at the start. */
+  readonly open: (signal: AbortSignal) => Promise<void>
   /** Another relay has the lane. */
   readonly lose: (lane: Lane) => void
 }
@@ -79,7 +81,7 @@ async function carryTogether(lane: Lane, road: Road, inHand: readonly Carried[])
     const granted = await road.untilDone(lane.released, () =>
       circuit.probe(road.database, road.relay, lane.route.sink.deadlineMs),
     )
-    const probe = granted === true ? probeOf(inHand) : undefined
+    const probe = granted === true ? probeOf(lane, inHand) : undefined
     carried = probe === undefined ? [] : [probe]
   }
   if (lane.care.pageSize > 0) carried = carried.slice(0, lane.care.pageSize)
@@ -99,10 +101,10 @@ function deliverWithCare(lane: Lane, road: Road, carried: readonly Carried[], al
 }
 
 /**
- * The event that goes first to a destination that was down: one of the log, so that no row in trouble is tried at every
- * probe; or else the row that was tried least. Of one key only the first.
+ * The event that goes first to a destination that was down: of the log, and not one that has failed as the probe before,
+ * as long as there are others, for it may be its own fault; or else the row that was tried least. Of one key only the first.
  */
-function probeOf(inHand: readonly Carried[]): Carried | undefined {
+function probeOf({ route: { circuit } }: Lane, inHand: readonly Carried[]): Carried | undefined {
   const keys = new Set<string>()
   const first = inHand.filter(({ event: { key } }) => {
     if (key === null) return true
@@ -110,7 +112,14 @@ function probeOf(inHand: readonly Carried[]): Carried | undefined {
     keys.add(key)
     return !known
   })
-  return first.find(({ row }) => row === null) ?? first.toSorted((a, b) => a.attempts - b.attempts)[0]
+  const least = (events: readonly Carried[], cost: (one: Carried) => number): Carried | undefined =>
+    events.toSorted((a, b) => cost(a) - cost(b))[0]
+  return (
+    least(
+      first.filter(({ row }) => row === null),
+      (one) => circuit.timesSpared(one),
+    ) ?? least(first, ({ attempts }) => attempts)
+  )
 }
 
 /** Nothing died of these events, or there was nothing to carry. */

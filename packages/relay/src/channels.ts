@@ -59,6 +59,19 @@ export interface Messages {
   'postrider:endpoint': { readonly sink: string; readonly error: unknown }
   'postrider:listener': { readonly state: 'listening' | 'polling'; readonly reason: string }
   'postrider:wake': { readonly source: 'notify' | 'poll' | 'linger'; readonly news: boolean }
+  /** A database that was restored from elsewhere can be carried from now: its cursors were anchored anew. Cluster identifiers. */
+  'postrider:anchored': {
+    readonly from: string
+    readonly to: string
+    /** The same cluster under another identifier (pg_upgrade): nothing had to be done. */
+    readonly continued: boolean
+    /** What was restored has positions up to here. */
+    readonly position: string
+    /** Undone events that are rows of deliveries now. */
+    readonly events: number
+    /** Deliveries whose events were not restored: dead letters now. */
+    readonly missing: number
+  }
   'postrider:database': { readonly up: boolean; readonly error: string | null }
   /** A fault of the relay itself, not of the database or a destination; it tries again. */
   'postrider:fault': { readonly error: unknown }

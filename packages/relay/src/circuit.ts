@@ -20,7 +20,7 @@ const sparedTimes = 3
 /** A destination that says that it is gone is asked again after this time. */
 const goneRecheckMs = 5 * 60_000
 /** So long a failure waits for others, or for a success, to tell whose it was. */
-const doubtMs = 250
+const doubtMs = 1_000
 /** A destination that took something so short a time ago is up. */
 const aliveMs = 1_000
 /** When fewer different events than the policy asks for can fail, because the others wait behind them: so many will do. */
@@ -154,6 +154,11 @@ export class Circuit {
     if (this.#state === 'closed') return
     this.#close()
     this.#save({ kind: 'close' })
+  }
+
+  /** How often an event has failed with its destination and was not charged. */
+  timesSpared({ position }: Carried): number {
+    return this.#spared.get(position) ?? 0
   }
 
   #spare({ position }: Carried): boolean {

@@ -66,7 +66,7 @@ export async function claimPage(database: Database, lane: Lane, size: number): P
     if (lane.life !== life) {
       // What was read of another life of the server, and stored nowhere, may be wrong in this one;
       // and a server that has lost what it had confirmed does not know our cursor any more.
-      await checkFence(database, lane)
+      await checkCursor(database, lane)
       lane.cursor = lane.stored
       lane.life = life
     }
@@ -76,16 +76,15 @@ export async function claimPage(database: Database, lane: Lane, size: number): P
   throw new PostriderError('database_unavailable', 'connections break faster than a page can be read')
 }
 
-async function checkFence({ db }: Database, lane: Lane): Promise<void> {
-  const newest = await db
-    .selectFrom('checkpoints')
-    .select('fence')
-    .where('sink', '=', lane.sink)
-    .where('lane', '=', lane.number)
-    .orderBy('fence', 'desc')
-    .limit(1)
-    .executeTakeFirst()
-  if (newest?.fence !== String(lane.fence)) {
+/** By what the checkpoint says and not by its number alone: where history was lost, another owner may have got to the same one. */
+async function checkCursor({ db, schema }: Database, lane: Lane): Promise<void> {
+  const { done, target, position } = lane.stored
+  const { rows } = await sql<{ ours: boolean }>`
+    select not ${schema}.is_moved() and k.fence = ${String(lane.fence)}::bigint and k.position = ${String(position)}::bigint
+      and k.done::text = ${done} and k.target::text is not distinct from ${target}::text as ours
+    from ${schema}.checkpoints as k where k.sink = ${lane.sink} and k.lane = ${lane.number}
+    order by k.fence desc limit 1`.execute(db)
+  if (rows[0]?.ours !== true) {
     throw new PostriderError('stale_fence', `the newest checkpoint of lane ${lane.number} of ${lane.sink} is not ours`)
   }
 }

@@ -35,7 +35,8 @@ export function connectionConfig(connectionString: string, name: string): pg.Cli
 
 /**
  * @param connections size of the pool
- * @param queryTimeoutMs when a statement without an answer is given up, because its connection must be dead
+ * @param queryTimeoutMs when a statement without an answer is given up, because its connection must be dead; when that is
+ *   longer than usual, statements may take so long
  */
 export function openDatabase(
   connectionString: string,
@@ -55,7 +56,7 @@ export function openDatabase(
   pool.on('error', () => server.doubt())
   pool.on('connect', (client) => client.on('error', () => server.doubt()))
   const db = new Kysely<Tables>({
-    dialect: new PostgresDialect({ pool: prepared(pool, server) }),
+    dialect: new PostgresDialect({ pool: prepared(pool, server, Math.max(statementTimeoutMs, queryTimeoutMs - 5_000)) }),
   })
   return {
     db: db.withSchema(schemaName),
@@ -90,11 +91,11 @@ export const planSettings: string =
   'set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off; set jit = off;'
 
 const sessionSettings =
-  `set statement_timeout = ${statementTimeoutMs}; ${planSettings}` +
+  `${planSettings}` +
   "set client_min_messages = warning; set default_transaction_isolation = 'read committed'"
 
 /** Prepares each new session, and gives each distinct statement a name, so that PostgreSQL parses and plans it once in a session. */
-function prepared(pool: pg.Pool, server: ServerLife): PostgresPool {
+function prepared(pool: pg.Pool, server: ServerLife, timeoutMs: number): PostgresPool {
   const clients = new WeakMap<pg.PoolClient, PostgresPoolClient>()
   const names = new Map<string, string>()
   const nameOf = (text: string): string => {
@@ -112,7 +113,7 @@ function prepared(pool: pg.Pool, server: ServerLife): PostgresPool {
       const known = clients.get(client)
       if (known !== undefined) return known
       try {
-        await client.query(sessionSettings)
+        await client.query(`set statement_timeout = ${timeoutMs}; ${sessionSettings}`)
         const { rows } = await client.query<{ started: string }>('select pg_postmaster_start_time()::text as started')
         server.met(rows[0]?.started)
       } catch (error) {

@@ -21,6 +21,8 @@ export class Lanes {
   readonly #onClaimed: () => void
   readonly #held = new Map<string, Carrying>()
   #sweptAt = performance.now()
+  /** The life of the database that was made sure of. */
+  #life = 0
   /** Rung when leases should be looked at before their time. */
   readonly bell: Bell = new Bell()
 
@@ -101,6 +103,12 @@ export class Lanes {
   async #beat(signal: AbortSignal): Promise<number> {
     const { leaseDatabase, relay, settings } = this.#road
     const { leaseMs, name } = settings
+    const life = leaseDatabase.life()
+    if (life !== this.#life) {
+      // It may be another by now: one that was restored.
+      await this.#road.open(signal)
+      this.#life = life
+    }
     await this.#routes.save(leaseDatabase, relay)
     const asked = performance.now()
     const now = await beat(leaseDatabase, { id: relay, name, version, sinks: this.#routes.names }, leaseMs)

@@ -49,6 +49,8 @@ export function createRelay(options: RelayOptions): Relay {
   return new RunningRelay(settingsOf(options))
 }
 
+/** How long one statement of the start may take. */
+const openTimeoutMs = 15 * 60_000
 /** After a hard stop, results are settled for this long. */
 const giveUpMs = 5_000
 
@@ -86,6 +88,7 @@ class RunningRelay implements Relay {
         leaseDatabase: this.#leaseDatabase,
         giveUp: this.#giveUp.signal,
         untilDone: (signal, work) => this.#untilDone(signal, work),
+        open: (signal) => this.#open(signal),
       },
       this.#routes,
       () => this.#wake.ring(),
@@ -151,10 +154,15 @@ class RunningRelay implements Relay {
     }
   }
 
+  /** Makes sure of the database and of the sinks in it. In one that was restored this may take longer than any other statement. */
   async #open(stop: AbortSignal): Promise<void> {
-    await this.#untilDone(stop, () => checkDatabase(this.#database))
-    for (const sink of this.#settings.sinks) {
-      await this.#untilDone(stop, () => this.#routes.put(this.#database, sink))
+    const { connectionString, schema, name, onRestore, sinks } = this.#settings
+    const patient = openDatabase(connectionString, schema, `${name} start`, 1, openTimeoutMs)
+    try {
+      await this.#untilDone(stop, () => checkDatabase(patient, onRestore))
+      for (const sink of sinks) await this.#untilDone(stop, () => this.#routes.put(patient, sink))
+    } finally {
+      await patient.close()
     }
   }
 

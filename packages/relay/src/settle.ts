@@ -70,15 +70,18 @@ async function write(
   { cursor, records, rows, gone }: Settlement,
 ): Promise<string> {
   const parts: RawBuilder<unknown>[] = [
-    // When the newest number is not the one that this lane has seen last, its own is made to collide: with a number of the
-    // next owner, or, where the server has lost what it had confirmed, with the last that it still knows.
+    // When the newest checkpoint is not the one that this lane has seen last, its own is made to collide: with a number of
+    // the next owner, or, where the server has lost what it had confirmed, with the last that it still knows.
     sql`fence as (
       insert into ${schema}.checkpoints (sink, lane, fence, done, target, position, horizon, relay)
       select ${lane.sink}::text, ${lane.number}::smallint,
-        case when max(k.fence) = ${String(lane.fence)}::bigint then ${String(fence)}::bigint else max(k.fence) end,
+        case when k.fence = ${String(lane.fence)}::bigint and k.relay = ${relay}::uuid then ${String(fence)}::bigint else k.fence end,
         ${cursor.done}::pg_snapshot, ${cursor.target}::pg_snapshot, ${String(cursor.position)}::bigint,
         coalesce(${horizonOf(lane, cursor)}::xid8, pg_current_xact_id()), ${relay}::uuid
-      from ${schema}.checkpoints as k where k.sink = ${lane.sink} and k.lane = ${lane.number}
+      from (select 1) as one left join lateral (
+        select c.fence, c.relay from ${schema}.checkpoints as c where c.sink = ${lane.sink} and c.lane = ${lane.number}
+        order by c.fence desc limit 1
+      ) as k on true
       returning horizon)`,
   ]
   if (records.length > 0) parts.push(auditOf(schema, relay, lane, records))

@@ -198,6 +198,8 @@ function progressOf(lane: Lane, page: Page | null, left: readonly Carried[], clo
   const cut = first.position - 1n
   const stays = new Set(left)
   const handled = [...page.events.filter((carried) => !stays.has(carried)), ...page.scheduled.map(({ carried }) => carried)]
+  // Nothing has moved: the next page is read as if this one had not been, with what has come meanwhile.
+  if (handled.length === 0 && lane.ahead.size === 0) return { cursor: lane.cursor, ahead: [], rest: [] }
   const ahead = [...new Set([...lane.ahead, ...handled.map(({ position }) => position)])].filter((position) => position > cut)
   const highest = ahead.reduce((high, position) => (position > high ? position : high), cut)
   if (!closing || highest === cut) {

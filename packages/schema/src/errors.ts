@@ -42,8 +42,8 @@ export const errorCodes = {
     next: 'Run the migration again when the blocking session has ended.',
   },
   cluster_changed: {
-    meaning: 'The database was restored into another cluster: its stored cursors mean nothing here.',
-    next: 'Do not start a relay on it before its cursors are anchored anew.',
+    meaning: 'The database is a restored copy, and the relay is told to refuse one (`relay.onRestore`).',
+    next: 'Leave it alone if it must not send; else set `onRestore` to `anchor`, and the relay goes on from what it knows.',
   },
   sequence_cache: {
     meaning: 'The sequence of positions has a cache above 1, so positions do not follow the order of inserts.',
@@ -127,6 +127,10 @@ export const errorCodes = {
   cannot_encode: {
     meaning: 'This event cannot be expressed in the format of the sink.',
     next: 'Choose another format for the sink, then retry the dead letter.',
+  },
+  event_missing: {
+    meaning: 'The event is not in the log any more: the database was restored without it.',
+    next: 'Discard the dead letter, or restore the event and retry it.',
   },
   sink_threw: {
     meaning: 'The sink threw instead of answering; this counts as a failed attempt.',

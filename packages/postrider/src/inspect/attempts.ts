@@ -89,16 +89,16 @@ export class Tail {
         select ${attemptColumns}
         from (select * from ${this.#of('attempts')} as t order by t.position desc limit ${newestOf}) as a
         left join ${this.#of('events')} as e on e.position = a.position and e.slot = a.slot
-        where ${this.#wanted()} order by ${order} desc limit ${count}
-      ) as newest order by ${order}`,
-    )
+        where ${this.#wanted()} order by ${newestFirst} limit ${count}
+      ) as newest order by ${order}`)
     this.#seen = target
     return rows
   }
 
   /** All attempts since a time; what comes later is new. Yields pages, and reads a bounded stretch of time for each. */
   async *since(time: string): AsyncGenerator<readonly TailedAttempt[]> {
-    const { target, rows: now } = await this.#ask(sql<{ now: string }>`select (clock_timestamp() + interval '10 minutes')::text as now`,
+    const { target, rows: now } = await this.#ask(
+      sql<{ now: string }>`select (clock_timestamp() + interval '10 minutes')::text as now`,
     )
     const until = now[0]?.now ?? time // Later than now, by relays whose clock is ahead.
     let from = time
@@ -217,6 +217,7 @@ const attemptColumns = sql`
 
 /** By the names that {@link attemptColumns} gives; the time as text sorts as the time does. */
 const order = sql`"startedAt", position, sink, attempt, outcome`
+const newestFirst = sql`"startedAt" desc, position desc, sink desc, attempt desc, outcome desc`
 
 function after(last: TailedAttempt | null): RawBuilder<unknown> {
   if (last === null) return sql`true`

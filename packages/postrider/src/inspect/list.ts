@@ -97,7 +97,7 @@ function source({ state, sink }: ListFilter, of: Of, bounds: RawBuilder<unknown>
       return sql`
         select ${columns} from ${of('events')} as e
         where e.position in (
-          select a.position from ${of('sinks')} as s cross join lateral ${of('look_ahead')}(s.name, ${look} / s.lanes) as a
+          select a.position from ${of('sinks')} as s cross join lateral ${of('look_ahead')}(s.name, ${look}::bigint / s.lanes) as a
           where a.wanted and ${atSink(sql`s.name`)}
         ) and ${bounds} ${order}`
     default:

@@ -69,6 +69,11 @@ function followChanges(log: Logger): (() => void)[] {
       if (up) log.info(fields, 'the database answers')
       else log.warn(fields, 'the database does not answer')
     }),
+    subscribe('postrider:anchored', ({ from, to, continued, ...counts }) => {
+      const fields = { component: 'database', from, to }
+      if (continued) log.warn(fields, 'the database has another identifier; its cursors hold')
+      else log.warn({ ...fields, ...counts }, 'the database was restored from elsewhere: its cursors were anchored anew')
+    }),
     subscribe('postrider:lane', ({ sink, lane, relay, change }) => {
       log[change === 'lost' ? 'warn' : 'debug']({ component: 'lanes', sink, lane, relay, change }, `lane ${change}`)
     }),
