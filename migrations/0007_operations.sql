@@ -747,8 +747,8 @@ create function postrider.letter_of(sink text, "position" bigint) returns text
 -- Puts letters that were exported back as dead ones, each given as the JSON text of one line. An event that is still in the
 -- log is not written again; another is kept beside the ring, in the slot -1, where no retention empties it while somebody
 -- needs it. Its transaction id 0 is below those of every cursor, so that no lane takes it for news, not even one that
--- begins at the beginning: it goes nowhere but where an operator sends it. It counts as one that later events of its key
--- may pass. Returns how many letters are there anew; those that wait at their sink already stay as they are.
+-- begins at the beginning: it goes nowhere but where an operator sends it. It is dead from now on, and counts as one that
+-- later events of its key may pass. Returns how many letters are there anew; those that wait at their sink already stay as they are.
 -- All or none: a line that is wrong is refused with PR001 and DETAIL {"index": line from 0, "path": "event.id"}.
 create function postrider.import_letters(lines text[], first_line int default 1) returns int
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
@@ -813,7 +813,7 @@ begin
     values (
       target.name, postrider.lane_of(stored.bucket, target.lanes), stored.position, stored.slot, stored.id, stored.key, 'dead', true,
       coalesce((delivery ->> 'attempts')::int, 0), coalesce((delivery ->> 'forgiven')::int, 0), delivery ->> 'error_code', delivery ->> 'error',
-      (delivery ->> 'status')::int, coalesce((delivery ->> 'since')::timestamptz, clock_timestamp()), (delivery ->> 'first_tried_at')::timestamptz)
+      (delivery ->> 'status')::int, clock_timestamp(), (delivery ->> 'first_tried_at')::timestamptz)
     on conflict (sink, position) do nothing;
     if found then
       imported := imported + 1;

@@ -133,6 +133,13 @@ begin
   if not postrider.is_moved() then
     return null;
   end if;
+  -- A restore ends with its foreign keys.
+  if not exists (select from pg_constraint as c where c.conrelid = 'postrider.lanes'::regclass and c.contype = 'f') then
+    raise exception using
+      errcode = 'object_not_in_prerequisite_state',
+      message = 'the restore of this database has not ended: its foreign keys are not there',
+      hint = 'Wait for its end, and ask again.';
+  end if;
   restored_by := postrider.full_xid(was.xmin);
 
   if was.table_id = was.tableoid and was.xid = restored_by then

@@ -499,6 +499,12 @@ describe('anchoring', () => {
     expect(await one('select postrider.is_moved()')).toBe(false)
   })
 
+  test('waits for the end of a restore, which makes the foreign keys last', async () => {
+    await restore()
+    await client.query('alter table postrider.lanes drop constraint lanes_sink_fkey')
+    await expect(anchor()).rejects.toMatchObject({ code: '55000', message: expect.stringContaining('has not ended') as string })
+  })
+
   test('comes before a sink can begin', async () => {
     await restore()
     await expect(putSink()).rejects.toMatchObject({ code: '55000', hint: expect.stringContaining('anchor_cursors()') as string })

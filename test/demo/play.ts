@@ -307,7 +307,7 @@ class Stage {
     const follow = async (): Promise<void> => {
       while (!this.#over.aborted) {
         const { rows } = await outbox.query<Score['trouble']>(
-          `select (pending + scheduled + retrying + blocked + held)::int as waiting, blocked::int, dead::int from postrider.backlog`,
+          `select (pending + scheduled + retrying + blocked)::int as waiting, blocked::int, dead::int from postrider.backlog`,
         )
         if (rows[0] !== undefined) this.#score.trouble = rows[0]
         await sleep(200, undefined, { signal: this.#over }).catch(() => {})

@@ -41,10 +41,13 @@ export function openDatabase({ database: { url }, schema }: Target, command: str
   }
 }
 
-/** One session for migrations, which hold a session lock: round the pooler, where there is a way round it. */
-export async function openSession({ database: { url, directUrl }, schema }: Target): Promise<pg.Client & AsyncDisposable> {
+/** One session, for migrations, which hold a session lock: round the pooler, where there is a way round it. */
+export async function openSession(
+  { database: { url, directUrl }, schema }: Target,
+  command: string = 'migrate',
+): Promise<pg.Client & AsyncDisposable> {
   const target = directUrl === false ? url : directUrl
-  const client = new pg.Client(connection(target, 'migrate', migrationMs))
+  const client = new pg.Client(connection(target, command, migrationMs))
   client.on('error', () => undefined)
   try {
     await client.connect()

@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { addDead } from './commands/dead.ts'
 import { addDiscard } from './commands/discard.ts'
+import { addDoctor } from './commands/doctor.ts'
 import { addEmit } from './commands/emit.ts'
 import { addEndpoints } from './commands/endpoints.ts'
 import { addEvents } from './commands/events.ts'
@@ -34,7 +35,7 @@ export function createProgram(): Command {
     })
     .addHelpText('after', exitCodeHelp)
   for (const add of [addMigrate, addStart, addStatus, addEmit, addEvents, addDead, addListen, addHealth]) add(program)
-  for (const add of [addTail, addSinks, addPause, addResume]) add(program)
+  for (const add of [addDoctor, addTail, addSinks, addPause, addResume]) add(program)
   for (const add of [addEndpoints, addRetry, addReplay, addDiscard, addSkip, addOps, addKeys]) add(program)
   return program
 }

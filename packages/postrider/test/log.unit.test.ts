@@ -186,3 +186,17 @@ describe('the log', () => {
     expect(lines.join('')).toContain('[redacted]')
   })
 })
+
+test('a chore by which a sink loses something is an error, one that failed a warning, and one with nothing to do no line', () => {
+  const chore = (result: 'done' | 'nothing' | 'failed', detail: string | null, loss = false): void =>
+    publish('postrider:chore', { chore: 'segments', result, detail, loss })
+  chore('done', 'segment 3 was emptied; billing was left behind and will not get 7 events', true)
+  chore('failed', 'permission denied')
+  chore('done', 'segment 4 was emptied')
+  chore('nothing', null)
+  expect(logged().map(({ level, chore, msg }) => [level, chore, msg])).toEqual([
+    ['error', 'segments', 'segment 3 was emptied; billing was left behind and will not get 7 events'],
+    ['warn', 'segments', 'permission denied'],
+    ['info', 'segments', 'segment 4 was emptied'],
+  ])
+})

@@ -4,7 +4,7 @@ import { runProgram } from './program.ts'
 test.each<[args: string[], words: string]>([
   [['statsu'], 'Did you mean status?'],
   [['status', '--jsn'], 'Did you mean --json?'],
-  [['dead', 'retry'], 'give the ids of events, or --all'],
+  [['dead', 'retry'], 'give the ids of events'],
   [['events', 'explain', 'x'], 'the id of an event, which is a UUID'],
   [['listen', '--fail', 'often'], 'a share such as 30% or 0.3'],
   [['listen', '--fail', '80%', '--drop', '30%'], 'more than 100% together'],

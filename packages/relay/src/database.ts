@@ -91,8 +91,7 @@ export const planSettings: string =
   'set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off; set jit = off;'
 
 const sessionSettings =
-  `${planSettings}` +
-  "set client_min_messages = warning; set default_transaction_isolation = 'read committed'"
+  `${planSettings}` + "set client_min_messages = warning; set default_transaction_isolation = 'read committed'"
 
 /** Prepares each new session, and gives each distinct statement a name, so that PostgreSQL parses and plans it once in a session. */
 function prepared(pool: pg.Pool, server: ServerLife, timeoutMs: number): PostgresPool {

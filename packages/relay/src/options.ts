@@ -20,8 +20,8 @@ export interface CircuitPolicy {
   readonly mostMs: number
 }
 
-/** Opens after ten failures, for 30 s at first and 15 minutes at most. */
-export const standardCircuit: CircuitPolicy = { failures: 10, openMs: 30_000, mostMs: 900_000 }
+/** Opens after ten failures, for a second at first, as a restart takes, and 15 minutes at most. */
+export const standardCircuit: CircuitPolicy = { failures: 10, openMs: 1_000, mostMs: 900_000 }
 
 const s = 1_000
 const min = 60 * s

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { isPostriderError, PostriderError } from '@postrider/schema'
 import { publish } from './channels.ts'
 import { runChores } from './chores.ts'
 import { openDatabase, type Database } from './database.ts'
@@ -88,7 +89,7 @@ class RunningRelay implements Relay {
         leaseDatabase: this.#leaseDatabase,
         giveUp: this.#giveUp.signal,
         untilDone: (signal, work) => this.#untilDone(signal, work),
-        open: (signal) => this.#open(signal),
+        open: (signal) => this.#open(signal, true),
       },
       this.#routes,
       () => this.#wake.ring(),
@@ -117,7 +118,7 @@ class RunningRelay implements Relay {
     if (signal.aborted) stopSoft()
     if (hard?.aborted === true) stopHard()
     try {
-      await this.#open(stop.signal)
+      await this.#open(stop.signal, false)
       publish('postrider:relay', { relay: this.id, state: 'started' })
       const watching = this.#wake.run(stop.signal)
       const keeping = this.#lanes.keep(stop.signal)
@@ -154,12 +155,20 @@ class RunningRelay implements Relay {
     }
   }
 
-  /** Makes sure of the database and of the sinks in it. In one that was restored this may take longer than any other statement. */
-  async #open(stop: AbortSignal): Promise<void> {
+  /**
+   * Makes sure of the database and of the sinks in it. In one that was restored this may take longer than any other statement.
+   * @param again while it runs: then tables that are not there are waited for, because a restore brings them back
+   */
+  async #open(stop: AbortSignal, again: boolean): Promise<void> {
     const { connectionString, schema, name, onRestore, sinks } = this.#settings
     const patient = openDatabase(connectionString, schema, `${name} start`, 1, openTimeoutMs)
     try {
-      await this.#untilDone(stop, () => checkDatabase(patient, onRestore))
+      await this.#untilDone(stop, () =>
+        checkDatabase(patient, onRestore).catch((error: unknown) => {
+          if (!again || !isPostriderError(error) || error.code !== 'schema_missing') throw error
+          throw new PostriderError('database_unavailable', error.message, {}, { cause: error })
+        }),
+      )
       for (const sink of sinks) await this.#untilDone(stop, () => this.#routes.put(patient, sink))
     } finally {
       await patient.close()

@@ -29,7 +29,10 @@ export async function checkDatabase(database: Database, onRestore: Settings['onR
     from ${schema}.meta as m`.execute(db)
   const { moved, stored, here } = cluster[0] ?? {}
   if (moved !== false && onRestore === 'refuse') {
-    throw new PostriderError('cluster_changed', `this database was written in cluster ${stored} and is a copy of it, in cluster ${here}`)
+    throw new PostriderError(
+      'cluster_changed',
+      `this database was written in cluster ${stored} and is a copy of it, in cluster ${here}`,
+    )
   }
   if (moved !== false) await anchorCursors(database)
 

@@ -45,7 +45,13 @@ function rowFor({ status, retryAfter, never = false }: Answer): string {
   return status < 500 ? 'other 4xx' : '5xx'
 }
 
-const begins = { delivered: /^delivered$/, retry: /^retried/, throttled: /^the (sink pauses|same)/, reject: /^dead/, gone: /^asked again/ }
+const begins = {
+  delivered: /^delivered$/,
+  retry: /^retried/,
+  throttled: /^the (sink pauses|same)/,
+  reject: /^dead/,
+  gone: /^asked again/,
+}
 
 test('every answer means what the page says', () => {
   const seen = new Set<string>()

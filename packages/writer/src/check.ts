@@ -24,6 +24,8 @@ export interface EmitOptions {
   readonly time?: Date | string | undefined
   /** Not to be delivered before this time. Default: at once. */
   readonly deliverAt?: Date | string | undefined
+  /** Not to be delivered after this time; what still waits then has expired, and says so. Default: never. */
+  readonly expiresAt?: Date | string | undefined
   /**
    * What the order within a key follows. `insert` (default): the order of the inserts, which is the order of the commits
    * for writers that share a row lock. `commit`: also for writers that share nothing; holds a lock on the key until the
@@ -44,6 +46,7 @@ const optionNames: ReadonlySet<string> = new Set<keyof EmitOptions | 'type' | 'd
   'headers',
   'time',
   'deliverAt',
+  'expiresAt',
   'order',
 ])
 
@@ -70,7 +73,7 @@ export function checkId(id: string, place: Place): string {
 
 /** The members of an event that the options make, as `,"name":value` each. `source` is the writer's, as a JSON string. */
 export function encodeOptions(options: EmitOptions, key: string | undefined, source: string, place: Place): string {
-  const { subject, tenant, contentType, headers, time, deliverAt, order } = options
+  const { subject, tenant, contentType, headers, time, deliverAt, expiresAt, order } = options
   let text = `,"source":${options.source === undefined ? source : attribute('source', options.source, limits.attributeLength, place)}`
   if (key !== undefined) text += `,"key":${attribute('key', key, limits.keyLength, place)}`
   if (subject !== undefined) text += `,"subject":${attribute('subject', subject, limits.attributeLength, place)}`
@@ -78,6 +81,7 @@ export function encodeOptions(options: EmitOptions, key: string | undefined, sou
   if (contentType !== undefined) text += `,"content_type":${checkMediaType(contentType, place)}`
   if (time !== undefined) text += `,"time":"${instant('time', time, place)}"`
   if (deliverAt !== undefined) text += `,"deliver_at":"${instant('deliverAt', deliverAt, place)}"`
+  if (expiresAt !== undefined) text += `,"expires_at":"${instant('expiresAt', expiresAt, place)}"`
   if (order !== undefined && order !== 'insert') text += checkOrder(order, key, place)
   if (headers !== undefined) {
     const encoded = encodeHeaders(headers, place)

@@ -240,11 +240,12 @@ test('every attribute is stored as it was given', async () => {
       headers,
       time: '2026-01-02T03:04:05.123456+01:00',
       deliverAt: new Date('2030-01-01T00:00:00Z'),
+      expiresAt: new Date('2031-01-01T00:00:00Z'),
       order: 'commit',
     }),
   )
   const { rows } = await pool.query(
-    `select id, key, subject, tenant, source, content_type, headers, payload, payload_bytes, deliver_at,
+    `select id, key, subject, tenant, source, content_type, headers, payload, payload_bytes, deliver_at, expires_at,
        to_char(time at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US') as time
      from postrider.events where id = $1`,
     [id],
@@ -261,6 +262,7 @@ test('every attribute is stored as it was given', async () => {
       payload: null,
       payload_bytes: Buffer.from(bytes),
       deliver_at: new Date('2030-01-01T00:00:00Z'),
+      expires_at: new Date('2031-01-01T00:00:00Z'),
       time: '2026-01-02T02:04:05.123456',
     },
   ])

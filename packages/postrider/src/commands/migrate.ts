@@ -6,6 +6,7 @@ import { exitCodes } from '../exit.ts'
 import { withDatabase, type DatabaseFlags } from '../options.ts'
 import { print, printJson, say, style } from '../print.ts'
 import { renderTable } from '../table.ts'
+import { addSegments } from './segments.ts'
 
 interface MigrateFlags extends DatabaseFlags {
   readonly roles?: true
@@ -30,6 +31,7 @@ export function addMigrate(program: Command): void {
     .option('--roles', 'with the roles and their grants (needs --sql)')
     .option('--offline', 'as on an empty database, without a connection (needs --sql)')
     .action(plan)
+  addSegments(command)
 }
 
 async function up(flags: MigrateFlags): Promise<void> {

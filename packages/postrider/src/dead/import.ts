@@ -1,5 +1,4 @@
 import { createReadStream } from 'node:fs'
-import { createInterface } from 'node:readline'
 import { PostriderError } from '@postrider/schema'
 import { sql, type Transaction } from 'kysely'
 import { actorOf } from '../actor.ts'
@@ -70,30 +69,40 @@ async function importBatch(trx: Transaction<Views>, schema: string, lines: reado
 
 /** Lines in batches; empty ones are left out, and counted. */
 async function* batchesOf(file: string): AsyncGenerator<Batch> {
-  const input: NodeJS.ReadableStream = file === '-' ? process.stdin : createReadStream(file)
-  const reading = createInterface({ input, crlfDelay: Infinity })
-  // A file that cannot be read would not reach the loop over its lines.
-  let broken = ''
-  input.once('error', (error: Error) => {
-    broken = error.message
-    reading.close()
-  })
   let lines: string[] = []
   let characters = 0
   let number = 0
-  for await (const line of reading) {
+  for await (const line of linesOf(file)) {
     number++
-    if (line.trim() === '') {
-      if (lines.length > 0) yield { lines, first: number - lines.length }
-      ;[lines, characters] = [[], 0]
-      continue
+    const full = lines.length === batch.lines || characters > batch.characters
+    // A batch is of lines that follow each other, so that each has its number.
+    if (lines.length > 0 && (full || line === '')) {
+      yield { lines, first: number - lines.length }
+      lines = []
+      characters = 0
     }
+    if (line === '') continue
     lines.push(line)
     characters += line.length
-    if (lines.length < batch.lines && characters < batch.characters) continue
-    yield { lines, first: number - lines.length + 1 }
-    ;[lines, characters] = [[], 0]
   }
-  if (broken !== '') throw new PostriderError('invalid_options', `${file} cannot be read: ${broken}`)
   if (lines.length > 0) yield { lines, first: number - lines.length + 1 }
+}
+
+/** @throws PostriderError `invalid_options` for a file that cannot be read. */
+async function* linesOf(file: string): AsyncGenerator<string> {
+  const input = (file === '-' ? process.stdin : createReadStream(file)).setEncoding('utf8')
+  let begun = ''
+  try {
+    for await (const chunk of input) {
+      const lines = (begun + String(chunk)).split('\n')
+      begun = lines.pop() ?? ''
+      for (const line of lines) yield line.trim()
+    }
+  } catch (error) {
+    throw new PostriderError(
+      'invalid_options',
+      `${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    )
+  }
+  yield begun.trim()
 }

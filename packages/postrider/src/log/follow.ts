@@ -88,6 +88,10 @@ function followChanges(log: Logger): (() => void)[] {
     subscribe('postrider:fault', ({ error }) =>
       log.error({ component: 'relay', err: error }, 'a fault of the relay; it tries again'),
     ),
+    subscribe('postrider:chore', ({ chore, result, detail, loss }) => {
+      const level = loss ? 'error' : result === 'failed' ? 'warn' : result === 'done' ? 'info' : 'debug'
+      if (detail !== null) log[level]({ component: 'chores', chore, result }, detail)
+    }),
     subscribe('postrider:relay', ({ relay, state }) => {
       stopping = state !== 'started'
       log.info({ component: 'relay', relay, state }, `relay ${state}`)

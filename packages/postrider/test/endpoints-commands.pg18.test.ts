@@ -384,7 +384,7 @@ describe('disable and enable', () => {
 })
 
 describe('remove', () => {
-  test('asks first, and then the endpoint is nowhere', async () => {
+  test('asks first, and then the endpoint is nowhere', { timeout: 60_000 }, async () => {
     await add()
     expect((await run('remove', 'hooks/acme', '--reason', 'left us')).code).toBe(6)
     expect(await json('remove', 'hooks/acme', '--reason', 'left us', '--yes')).toEqual({
@@ -407,7 +407,7 @@ describe('remove', () => {
   })
 })
 
-test('list and show tell how endpoints are', async () => {
+test('list and show tell how endpoints are', { timeout: 60_000 }, async () => {
   await add('--tenant', 't-1')
   await json('add', 'hooks/broken', '--url', url)
   await client.query(`select postrider.open_circuit('hooks/broken', null, 60000, 60000, 'status_5xx', 'answered 503', 10)`)
