@@ -82,7 +82,7 @@ test('the limits of an event are those of the code', () => {
 })
 
 test('the options of emit are those of the code', async () => {
-  const all = { id: 1, key: 1, order: 1, deliverAt: 1, time: 1, subject: 1, tenant: 1, source: 1, contentType: 1, headers: 1 }
+  const all = { id: 1, key: 1, order: 1, deliverAt: 1, expiresAt: 1, time: 1, subject: 1, tenant: 1, source: 1, contentType: 1, headers: 1 }
   const named = writing.rowsOf('Options').map(([name = '']) => name)
   expect(named).toEqual(Object.keys(all satisfies Record<keyof EmitOptions, number>))
   const writer = createWriter({ source: 'docs', events: { a: event<null>() } })

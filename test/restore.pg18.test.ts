@@ -186,14 +186,8 @@ describe.skipIf(found === null)(found === null ? `backup and restore (${missingT
       onTestFinished(subscribe('postrider:anchored', (message) => anchored.push(message)))
       const names = ['main', 'loose', 'only_b', 'paused', 'late']
       const { sinks, options } = sinksOf(names)
-      let letGo = (): void => {}
-      const gate = new Promise<void>((resolve) => (letGo = resolve))
-      for (const sink of Object.values(sinks)) {
-        sink.answer = async () => {
-          await gate
-          return { kind: 'delivered' }
-        }
-      }
+      // Nothing goes out before we have looked.
+      for (const name of names) await restored.query('select postrider.pause($1, $2)', [name, 'to look at it'])
       const relays = [run(there.url, options), run(there.url, options)]
       await until('they have anchored', () => anchored.length > 0)
       expect(anchored).toMatchObject([{ continued: false, missing: 0 }])
@@ -210,11 +204,9 @@ describe.skipIf(found === null)(found === null ? `backup and restore (${missingT
       expect(differences).toEqual([])
 
       for (const key of keys) await emit(restored, key, 17)
-      letGo()
-      await restored.query(`select postrider.resume('paused')`)
       await restored.query(`select postrider.retry(event_id) from postrider.dead_letters`)
       await restored.query(`update postrider.deliveries set available_at = clock_timestamp() where state = 'retrying'`)
-      await restored.query('notify postrider, \'due\'')
+      for (const name of names) await restored.query('select postrider.resume($1)', [name])
       const undone = (sink: string): string[] =>
         [...before].flatMap(([at, state]) => (at.startsWith(`${sink} `) && !['delivered', 'filtered', 'skipped'].includes(state) ? [at.slice(sink.length + 1)] : []))
       const { rows: log } = await restored.query<Written & { type: string; position: string }>(

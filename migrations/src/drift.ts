@@ -20,13 +20,19 @@ export interface Drift {
  */
 export async function schemaDrift(session: Session, options: { readonly schema?: string } = {}): Promise<Drift[]> {
   const found = new Map(split(await describeSchema(session, options)))
-  return split(
-    readFileSync(new URL('../schema.txt', import.meta.url), 'utf8')
-      .split('\n')
-      .filter((line) => line !== ''),
-  )
-    .filter(([object, expected]) => found.get(object) !== expected)
-    .map(([object, expected]) => ({ object, expected, found: found.get(object) ?? null }))
+  return expected()
+    .filter(([object, definition]) => found.get(object) !== definition)
+    .map(([object, definition]) => ({ object, expected: definition, found: found.get(object) ?? null }))
+}
+
+/** Whether the migrations make an object, named as in {@link Drift}. */
+export function isMade(object: string): boolean {
+  return expected().some(([made]) => made === object)
+}
+
+function expected(): [object: string, definition: string][] {
+  const text = readFileSync(new URL('../schema.txt', import.meta.url), 'utf8')
+  return split(text.split('\n').filter((line) => line !== ''))
 }
 
 const separator = ' = '

@@ -6,7 +6,8 @@
  * 2. One endpoint gets 100 events a second, beside eight whose name servers keep silent and which get 10 each. Measured: the
  *    p99 from commit to receipt, against a round without the eight.
  *
- * Rounds alternate with their control on the same server; medians of three. POSTRIDER_BENCH_EVENTS: events of each endpoint.
+ * Rounds alternate with their control on the same server, after one of each that does not count; medians.
+ * POSTRIDER_BENCH_EVENTS: events of each endpoint (default 1,000). POSTRIDER_BENCH_ROUNDS: default 3.
  */
 import { createSocket } from 'node:dgram'
 import { cpus } from 'node:os'
@@ -19,9 +20,9 @@ import { startPostgres } from '../postgres/embedded.ts'
 import { until } from '../until.ts'
 import { startDestinations, type Destinations } from './destinations.ts'
 
-const rounds = 3
+const rounds = Number(process.env['POSTRIDER_BENCH_ROUNDS'] ?? 3)
 const healthyCount = 20
-const eventsEach = Number(process.env['POSTRIDER_BENCH_EVENTS'] ?? 500)
+const eventsEach = Number(process.env['POSTRIDER_BENCH_EVENTS'] ?? 1_000)
 const deadShare = 0.1
 const silentCount = 8
 const settings = { concurrency: 8, totalMs: 3_000, dnsMs: 2_000 }
@@ -105,7 +106,7 @@ async function latency(
   for (let n = 0; n < silent; n++)
     await addEndpoint(client, `silent${n}`, { url: url(port, `silent${n}.test`), secret }, { types: [`silent${n}.made`] })
   await sleep(500)
-  await destinations.latencies()
+  destinations.latencies()
   const total = 500
   const before = destinations.taken(0)
   const begun = performance.now()
@@ -116,7 +117,7 @@ async function latency(
     await client.query('select count(*) from postrider.emit($1::text::jsonb)', [JSON.stringify(events)])
   }
   await until('all have arrived', () => destinations.taken(0) >= before + total, 60_000)
-  return percentile(await destinations.latencies(), 0.99)
+  return percentile(destinations.latencies(), 0.99)
 }
 
 async function silentNameServer(): Promise<{ readonly address: string } & AsyncDisposable> {
@@ -140,25 +141,26 @@ console.log(
   `${healthyCount} healthy endpoints, ${eventsEach} events each; the dead one gets ${deadShare * 100} % of all; ${JSON.stringify(settings)}`,
 )
 
-for (let round = 1; round <= rounds; round++) {
+for (let round = 0; round <= rounds; round++) {
   const run = <T>(name: string, work: (client: pg.Client, database: string) => Promise<T>): Promise<T> =>
     withDatabase(postgres.url, `bench_${name}_${round}`, work)
-  results.alone.push(await run('alone', (client, database) => drain(client, database, destinations, null)))
-  {
-    await using dead = await startDead()
-    results.besideDead.push(await run('dead', (client, database) => drain(client, database, destinations, dead.url)))
-    if (dead.connections === 0) throw new Error('the dead endpoint was never tried')
-  }
-  results.p99Alone.push(
-    await run('dns_alone', (client, database) => latency(client, database, destinations, nameServer.address, 0)),
-  )
-  results.p99BesideSilent.push(
-    await run('dns_silent', (client, database) => latency(client, database, destinations, nameServer.address, silentCount)),
+  const alone = await run('alone', (client, database) => drain(client, database, destinations, null))
+  await using dead = await startDead()
+  const besideDead = await run('dead', (client, database) => drain(client, database, destinations, dead.url))
+  if (dead.connections === 0) throw new Error('the dead endpoint was never tried')
+  const p99Alone = await run('dns_alone', (client, database) => latency(client, database, destinations, nameServer.address, 0))
+  const p99BesideSilent = await run('dns_silent', (client, database) =>
+    latency(client, database, destinations, nameServer.address, silentCount),
   )
   console.log(
-    `round ${round}: ${Math.round(results.alone.at(-1) ?? 0)}/s alone, ${Math.round(results.besideDead.at(-1) ?? 0)}/s beside a dead one; ` +
-      `p99 ${(results.p99Alone.at(-1) ?? 0).toFixed(1)} ms alone, ${(results.p99BesideSilent.at(-1) ?? 0).toFixed(1)} ms beside ${silentCount} silent ones`,
+    `${round === 0 ? 'warm-up' : `round ${round}`}: ${Math.round(alone)}/s alone, ${Math.round(besideDead)}/s beside a dead one; ` +
+      `p99 ${p99Alone.toFixed(1)} ms alone, ${p99BesideSilent.toFixed(1)} ms beside ${silentCount} silent ones`,
   )
+  if (round === 0) continue
+  results.alone.push(alone)
+  results.besideDead.push(besideDead)
+  results.p99Alone.push(p99Alone)
+  results.p99BesideSilent.push(p99BesideSilent)
 }
 console.log(
   JSON.stringify({

@@ -133,7 +133,10 @@ function showPreview(kind: OperationKind, { counted, countedAll, sample }: Previ
       { title: 'type', cell: ({ type }) => type ?? '?' },
       { title: 'key', cell: ({ key }) => plain(key ?? '-') },
       { title: 'state', cell: ({ state }) => state ?? '-' },
-      { title: 'error', cell: ({ error_code, error }) => plain((error_code ?? null) === null ? '-' : `${error_code}: ${error ?? ''}`) },
+      {
+        title: 'error',
+        cell: ({ error_code, error }) => plain((error_code ?? null) === null ? '-' : `${error_code}: ${error ?? ''}`),
+      },
     ]),
   )
   if (counted > sample.length) say(`and ${countedAll ? '' : 'at least '}${(counted - sample.length).toLocaleString('en')} more`)

@@ -249,7 +249,7 @@ describe('a secret', () => {
       await directory.write(name, content)
       const { settings, secrets } = await loadConfig({ config: name }, { env: { DB: url }, directory: directory.path })
       expect(settings.database.url, name).toBe(url)
-      expect(settings.sinks['billing']?.secrets.current, name).toBe(SECRET)
+      expect(settings.sinks['billing']?.secrets?.current, name).toBe(SECRET)
       expect(secrets, name).toEqual(expect.arrayContaining([SECRET, url]))
     }
   })

@@ -198,7 +198,7 @@ describe('events get', () => {
       const sent = receiver.next()
       await new Promise<void>((resolve, reject) =>
         execFile('sh', ['-c', printed.stdout.replace('curl ', 'curl -m 5 -s ')], { timeout: 10_000 }, (error) =>
-          error ? reject(error) : resolve(),
+          error === null ? resolve() : reject(error),
         ),
       )
       const { headers, body } = await sent

@@ -3,11 +3,11 @@ import { publish } from './channels.ts'
 import { claimPage, type Page } from './claim.ts'
 import type { Cursor } from './cursor.ts'
 import type { Database } from './database.ts'
-import { deliver, type Carriage } from './deliver.ts'
+import { deliver, isOver, type Carriage } from './deliver.ts'
 import type { Carried, Lane } from './lane.ts'
 import { pruneCheckpoints, releaseLane } from './leases.ts'
 import type { Settings } from './options.ts'
-import { markSuspect, provenPoison, survived, type Solo } from './poison.ts'
+import { acquit, markSuspect, provenPoison, survived, type Solo } from './poison.ts'
 import { settle } from './settle.ts'
 import { settlementOf } from './settlement.ts'
 import { claimTrouble, knownTrouble, type Known, type Trouble } from './trouble.ts'
@@ -43,8 +43,9 @@ export async function carry(lane: Lane, road: Road): Promise<void> {
     const { free, behind } = sortOut(lane, claimed)
     const inHand = [...claimed.trouble.due, ...free]
     const carriage = inHand.length === 0 ? nothing : await carryTogether(lane, road, inHand)
-    await settlePage(lane, road, claimed.page, withBehind(lane, carriage, behind), claimed.trouble.overtaken)
-    if (lane.care.pageSize > 0 && !lane.lost) await takeCare(lane, road, inHand.length - carriage.unstarted.length)
+    const whole = withBehind(carriage, behind, lane.route.circuit.shut && inHand.length > 0)
+    await settlePage(lane, road, claimed.page, whole, claimed.trouble.overtaken)
+    if (lane.care.pageSize > 0 && !lane.lost) await takeCare(lane, road, inHand.length === 0, carriage)
 
     // Trouble that found no slot is due as before.
     if (carriage.unstarted.some(({ row }) => row !== null)) lane.dueAt = 0
@@ -53,14 +54,20 @@ export async function carry(lane: Lane, road: Road): Promise<void> {
   await finish(lane, road)
 }
 
-/** What waits behind its key becomes a row; while the circuit is open the log keeps it. */
-function withBehind({ route }: Lane, carriage: Carriage, behind: readonly Carried[]): Carriage {
-  return route.circuit.shut
+/**
+ * What waits behind its key becomes a row. While the circuit is open the log keeps it, unless there is nothing else on the
+ * page: then the event that could be the probe lies beyond, and would never be reached.
+ */
+function withBehind(carriage: Carriage, behind: readonly Carried[], kept: boolean): Carriage {
+  return kept
     ? { ...carriage, unstarted: [...carriage.unstarted, ...behind] }
     : { ...carriage, blocked: [...carriage.blocked, ...behind] }
 }
 
-/** Waits until something could be carried: the lease holds and the sink has a slot, or may be probed. What ended late is settled meanwhile. */
+/**
+ * Waits until something could be carried: the lease holds and the sink has a slot, or may be probed. What ended late is settled
+ * meanwhile. With care nothing is carried beside what is still in flight: that may be what kills.
+ */
 async function readiness(lane: Lane, road: Road): Promise<void> {
   const { slots, circuit } = lane.route
   for (;;) {
@@ -68,6 +75,7 @@ async function readiness(lane: Lane, road: Road): Promise<void> {
     if (lane.late.length > 0) await settlePage(lane, road, null, nothing)
     if (lane.released.aborted) return
     if (!lane.held) await waitFor(100, lane.released)
+    else if (lane.care.pageSize > 0 && lane.parked.size > 0) await lane.bell.wait(Infinity, lane.released)
     else if (slots.open || circuit.probeInMs === 0) return
     else await slots.vacancy(lane, circuit.probeInMs)
   }
@@ -78,11 +86,14 @@ async function carryTogether(lane: Lane, road: Road, inHand: readonly Carried[])
   const { circuit } = lane.route
   let carried = inHand
   if (circuit.shut) {
-    const granted = await road.untilDone(lane.released, () =>
-      circuit.probe(road.database, road.relay, lane.route.sink.deadlineMs),
-    )
-    const probe = granted === true ? probeOf(lane, inHand) : undefined
-    carried = probe === undefined ? [] : [probe]
+    // What is over needs no destination, and can be no probe.
+    const over = inHand.filter(isOver)
+    const rest = over.length === 0 ? inHand : inHand.filter((one) => !over.includes(one))
+    const granted =
+      rest.length > 0 &&
+      (await road.untilDone(lane.released, () => circuit.probe(road.database, road.relay, lane.route.sink.deadlineMs)))
+    const probe = granted === true ? probeOf(lane, rest) : undefined
+    carried = probe === undefined ? over : [...over, probe]
   }
   if (lane.care.pageSize > 0) carried = carried.slice(0, lane.care.pageSize)
   const alone = lane.care.pageSize === 1 ? carried[0] : undefined
@@ -96,7 +107,12 @@ function deliverWithCare(lane: Lane, road: Road, carried: readonly Carried[], al
   if (carried.length === 0) return Promise.resolve(nothing)
   return road.solo.carry(alone !== undefined, lane.released, async () => {
     if (alone !== undefined) await road.untilDone(lane.released, () => markSuspect(road.leaseDatabase, road.relay, lane, alone))
-    return await deliver(lane, road.relay, carried, road.settings)
+    const carriage = await deliver(lane, road.relay, carried, road.settings)
+    // Before anything else is started that could kill.
+    if (alone !== undefined && carriage.parked.length === 0) {
+      await road.untilDone(lane.released, () => acquit(road.leaseDatabase, road.relay, lane))
+    }
+    return carriage
   })
 }
 
@@ -122,8 +138,10 @@ function probeOf({ route: { circuit } }: Lane, inHand: readonly Carried[]): Carr
   )
 }
 
-/** Nothing died of these events, or there was nothing to carry. */
-async function takeCare(lane: Lane, road: Road, events: number): Promise<void> {
+/** Nothing died of the events that were carried, or there was nothing to carry. What had to wait says nothing. */
+async function takeCare(lane: Lane, road: Road, idle: boolean, { finished, spared }: Carriage): Promise<void> {
+  const events = finished.length + spared.length
+  if (!idle && events === 0) return
   await road.untilDone(lane.released, () => survived(road.leaseDatabase, road.relay, lane, events))
 }
 

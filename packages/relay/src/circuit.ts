@@ -78,7 +78,8 @@ export class Circuit {
 
   /** How long until a probe may be asked for, in ms; 0 is now. */
   get probeInMs(): number {
-    return this.#state === 'closed' || !this.#slots.shutByCircuit ? Infinity : Math.max(0, this.#probeAt - performance.now())
+    if (this.#state === 'closed' || !this.#slots.shutByCircuit) return Infinity
+    return Math.max(0, this.#probeAt - performance.now(), this.#slots.quietMs)
   }
 
   /** Takes in what came of an attempt. Answers whether the event is spared: it was not its fault, and it stays where it was. */
@@ -129,9 +130,9 @@ export class Circuit {
   }
 
   #failedBy(carried: Carried, error: DeliveryError): boolean {
+    if (this.#policy === null) return false
     this.#failed.add(carried.position)
     this.#failures++
-    if (this.#policy === null) return false
     if (this.#state === 'closed') {
       const enough = this.#onTrial > 0 ? 1 : this.#policy.failures
       if (this.#failed.size < enough && (this.#failed.size < leastEvents || this.#failures < enough)) return false
@@ -198,8 +199,11 @@ export class Circuit {
 
   /** Asks to be the one relay that sends one real event to see. */
   async probe({ db, schema }: Database, relay: string, deadlineMs: number): Promise<boolean> {
-    if (this.probeInMs > 0 || this.#unsaved !== null) return false
+    // Another event was to go, and did not.
+    if (this.#state === 'half_open' && this.#slots.permitted) return true
+    if (this.probeInMs > 0) return false
     this.#probeAt = performance.now() + askAgainMs
+    if (this.#unsaved !== null) return false
     const { rows } = await sql<{ granted: boolean }>`
       select ${schema}.half_open_circuit(${this.#sink}, ${relay}, ${deadlineMs + 5_000}) as granted`.execute(db)
     if (rows[0]?.granted !== true || !this.shut) return false
@@ -208,6 +212,11 @@ export class Circuit {
     this.#slots.permitOne()
     publish('postrider:circuit', { sink: this.#sink, state: 'half_open', errorCode: null, error: null })
     return true
+  }
+
+  /** What had a slot was not sent after all. If it was to be the probe, another may be. */
+  unused(): void {
+    if (this.#state === 'half_open') this.#slots.permitOne()
   }
 
   /** Writes what has changed here, so that every relay goes by it. */
@@ -242,7 +251,8 @@ export class Circuit {
     if (this.#unsaved !== null) return
     if (row === null || row.state === 'closed') {
       if (this.#state !== 'closed') this.#close()
-    } else if (row.state === 'open' || this.#state !== 'half_open') {
+    } else if (this.#state !== 'half_open' || (row.state === 'open' && performance.now() >= this.#probeAt)) {
+      // While the right to probe holds here, an open one was read before it was granted.
       this.#shutFor(Math.max(0, row.in_ms ?? 0))
       if (this.#probeAt <= performance.now()) this.#slots.nudge()
     }

@@ -74,20 +74,27 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
   const carryChain = async (chain: readonly Carried[]): Promise<void> => {
     for (const [index, carried] of chain.entries()) {
       const rest = chain.slice(index + 1)
-      const admitted = route.slots.take(queue)
-      if (admitted !== true) {
+      const over = expiryOf(carried)
+      if (over !== null) {
+        finished.push(over)
+        continue
+      }
+      let started = route.slots.take(queue)
+      if (typeof started !== 'boolean') {
         waiting++
-        const started = await admitted
+        started = await started
         waiting--
-        if (!started) {
-          unstarted.push(carried, ...rest)
-          return
-        }
+      }
+      if (!started) {
+        unstarted.push(carried, ...rest)
+        return
       }
       inFlight.set(carried, { rest, startedAt: performance.now() })
       const ended = await attempt(lane, relay, carried)
       inFlight.delete(carried)
       route.slots.give()
+      if (ended === null || ended.result.outcome.kind === 'expired') route.circuit.unused()
+      if (route.circuit.shut) queue.close()
       if (settled) {
         // Parked meanwhile: its row is there, and what is behind it waits in deliveries.
         if (ended !== null) lane.late.push(ended.spared ? asSpared(ended.result) : ended.result)
@@ -135,6 +142,8 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
       const toPark = waiting === 0 || queue.closed ? slowAt - now : Infinity
       await allDone.wait(Math.max(1, Math.min(toStop, toPark)))
     }
+    // Nothing begins behind what ends meanwhile: it would be neither finished nor left.
+    queue.close()
     // A failure of a fresh event is not written down before it is known whether it was the destination's.
     if (failed.some(({ result, charged }) => !charged && result.carried.row === null)) await route.circuit.judged(lane.released)
   } finally {
@@ -179,7 +188,8 @@ async function attempt(lane: Lane, relay: string, carried: Carried): Promise<End
   const startedAtMs = Date.now()
   const startedAt = performance.now()
   const heldMs = startedAt - carried.readAt
-  if (heldMs >= carried.expiresInMs) return { result: expired(carried, startedAtMs), spared: false, charged: false }
+  const over = expiryOf(carried)
+  if (over !== null) return { result: over, spared: false, charged: false }
   publish('postrider:attempting', { sink: route.name, eventId: carried.id, attempt: number })
   const triedForMs = carried.triedForMs === 0 ? 0 : carried.triedForMs + heldMs
   let outcome: Outcome
@@ -217,6 +227,14 @@ async function attempt(lane: Lane, relay: string, carried: Carried): Promise<End
   return { result: { carried, outcome, verdict, startedAtMs, durationMs }, spared, charged }
 }
 
-function expired(carried: Carried, startedAtMs: number): Result {
-  return { carried, outcome: { kind: 'expired' }, verdict: { kind: 'expired' }, startedAtMs, durationMs: 0 }
+/** What comes of an event whose time is over: it is not sent, and needs no slot; null for one that may still go. */
+function expiryOf(carried: Carried): Result | null {
+  return isOver(carried)
+    ? { carried, outcome: { kind: 'expired' }, verdict: { kind: 'expired' }, startedAtMs: Date.now(), durationMs: 0 }
+    : null
+}
+
+/** The time of this event is over. */
+export function isOver({ readAt, expiresInMs }: Carried): boolean {
+  return performance.now() - readAt >= expiresInMs
 }

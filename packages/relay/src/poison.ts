@@ -41,6 +41,14 @@ export async function markSuspect({ db, schema }: Database, relay: string, lane:
     where sink = ${lane.sink} and lane = ${lane.number} and relay = ${relay}`.execute(db)
 }
 
+/** The suspect was carried, and nobody died: what the relay may die of later is something else. */
+export async function acquit({ db, schema }: Database, relay: string, lane: Lane): Promise<void> {
+  lane.care = { ...lane.care, suspect: null, strikes: 0 }
+  await sql`
+    update ${schema}.lanes set suspect = null, strikes = 0
+    where sink = ${lane.sink} and lane = ${lane.number} and relay = ${relay}`.execute(db)
+}
+
 /** So many events were settled, or there was nothing to carry: after enough of it the lane is carried as usual again. */
 export async function survived({ db, schema }: Database, relay: string, lane: Lane, events: number): Promise<void> {
   lane.survived += events
@@ -58,29 +66,32 @@ export async function survived({ db, schema }: Database, relay: string, lane: La
 export class Solo {
   #others = 0
   #alone = false
-  readonly #bells = new Set<Bell>()
+  /** Those whose turn has not come, in the order in which they came: a suspect would wait for ever among lanes that never rest. */
+  readonly #waiting: Bell[] = []
 
   /** Waits for its turn, then carries; `alone` with nothing else at its side. */
   async carry<T>(alone: boolean, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     const free = (): boolean => !this.#alone && (!alone || this.#others === 0)
-    const bell = new Bell()
-    this.#bells.add(bell)
-    try {
-      while (!free() && !signal.aborted) {
+    if (this.#waiting.length > 0 || !free()) {
+      const bell = new Bell()
+      this.#waiting.push(bell)
+      while ((this.#waiting[0] !== bell || !free()) && !signal.aborted) {
         await bell.wait(Infinity, signal)
         bell.hush()
       }
-    } finally {
-      this.#bells.delete(bell)
+      this.#waiting.splice(this.#waiting.indexOf(bell), 1)
     }
-    if (alone) this.#alone = true
-    else this.#others++
+    // One whose lane is given back starts nothing any more, whatever its turn.
+    const counts = free()
+    if (counts && alone) this.#alone = true
+    else if (counts) this.#others++
+    this.#waiting[0]?.ring()
     try {
       return await work()
     } finally {
-      if (alone) this.#alone = false
-      else this.#others--
-      for (const waiting of this.#bells) waiting.ring()
+      if (counts && alone) this.#alone = false
+      else if (counts) this.#others--
+      this.#waiting[0]?.ring()
     }
   }
 }

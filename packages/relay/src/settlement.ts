@@ -142,7 +142,7 @@ export function settlementOf(
     else row(carried, 'retrying', { code: 'interrupted' })
   }
   const { cursor, ahead } = progress
-  const records = recordsOf(lane, [...results, ...carriage.spared])
+  const records = recordsOf(lane, results, carriage.spared)
   return { cursor, records, rows, keys: [...keys], gone, events: page?.events.length ?? 0, ahead }
 }
 
@@ -151,10 +151,11 @@ function leftMs({ expiresInMs, readAt }: Carried): number {
   return expiresInMs === Infinity ? Infinity : Math.max(0, expiresInMs - (performance.now() - readAt))
 }
 
-function recordsOf(lane: Lane, results: readonly Result[]): AttemptRow[] {
+function recordsOf(lane: Lane, results: readonly Result[], spared: readonly Result[]): AttemptRow[] {
   const { audit, onDead } = lane.route
   const records: AttemptRow[] = []
-  for (const { carried, outcome, verdict, startedAtMs, durationMs } of results) {
+  for (const result of [...results, ...spared]) {
+    const { carried, outcome, verdict, startedAtMs, durationMs } = result
     const sent = outcome.kind !== 'expired'
     const failed = 'error' in outcome
     const record: AttemptRow = {
@@ -170,7 +171,8 @@ function recordsOf(lane: Lane, results: readonly Result[]): AttemptRow[] {
     }
     // How an event ended without being delivered is told whatever the audit is.
     if (!sent || audit === 'all' || (audit === 'failures' && outcome.kind !== 'delivered')) records.push(record)
-    if (verdict.kind === 'dead' && onDead === 'skip') {
+    // What was spared goes again, whatever its verdict would have been.
+    if (verdict.kind === 'dead' && onDead === 'skip' && !spared.includes(result)) {
       const { code, message } = verdict.error
       const detail = { actor: 'postrider', reason: `the sink skips what cannot be delivered (${code}: ${message})` }
       records.push({ ...record, outcome: 'discarded', code: null, error: null, status: null, durationMs: 0, detail })

@@ -72,11 +72,12 @@ export class Slots {
       this.#start()
       return true
     }
-    this.#admitLater()
     return new Promise((resolve) => {
       const wake = (): void => resolve(!queue.closed)
       queue.waiters.add(wake)
       this.#waiting.push({ queue, wake })
+      // Not before it stands in the line: what is due now may be its own.
+      this.#admitLater()
     })
   }
 
@@ -103,10 +104,12 @@ export class Slots {
 
   /** Nothing starts until this is opened again; what is in flight goes on. */
   shut(why: Shut): void {
+    if (why === 'circuit') this.#permitted = 0
     this.#shut.add(why)
   }
 
   reopen(why: Shut): void {
+    if (why === 'circuit') this.#permitted = 0
     if (this.#shut.delete(why)) this.#admit()
   }
 
@@ -114,6 +117,16 @@ export class Slots {
   permitOne(): void {
     this.#permitted = 1
     this.#admit()
+  }
+
+  /** That one has not started yet. */
+  get permitted(): boolean {
+    return this.#permitted > 0 && this.shutByCircuit
+  }
+
+  /** How much longer the destination is to be left in peace, because it asked for that. */
+  get quietMs(): number {
+    return Math.max(0, this.#quietUntil - performance.now())
   }
 
   /** Nothing starts for this long; what is in flight goes on. */
@@ -165,12 +178,11 @@ export class Slots {
 
   /** 0: now. Infinity: not before something else happens. */
   #startsInMs(): number {
-    if (this.#permitted > 0 && this.shutByCircuit) return 0
+    if (this.permitted) return 0
     if (this.#shut.size > 0 || this.#used >= Math.min(this.#most, this.#ramp)) return Infinity
-    const quietMs = Math.max(0, this.#quietUntil - performance.now())
     this.#fill()
     const tokenMs = this.#tokens >= 1 ? 0 : ((1 - this.#tokens) / this.#rate) * 1_000
-    return Math.max(quietMs, tokenMs)
+    return Math.max(this.quietMs, tokenMs)
   }
 
   #start(): void {

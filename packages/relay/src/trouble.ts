@@ -65,7 +65,7 @@ export async function claimTrouble({ db, schema }: Database, lane: Lane, limit: 
     select found.*, (select next_in_ms from later) as next_in_ms, (select count(*) from due)::int as found_due
     from (select 1) as one left join (
       select ${eventColumns}, e.position as place, o.id::text as replayed_by,
-        case when o.as_new then md5(o.id || ':' || e.id)::uuid end as new_id, d.attempts, d.forgiven, d.state,
+        case when o.as_new then ${schema}.replay_id(o.id, e.id) end as new_id, d.attempts, d.forgiven, d.state,
         extract(epoch from clock_timestamp() - d.available_at)::float8 * 1000 as waited_ms,
         coalesce(extract(epoch from clock_timestamp() - d.first_tried_at)::float8 * 1000, 0) as tried_for_ms,
         coalesce(d.position > heads.barrier, false) as overtaken

@@ -5,7 +5,7 @@ import { openDatabase, type Database } from '../src/database.ts'
 import { runOperations } from '../src/operations.ts'
 import { untilDone } from '../src/retry.ts'
 import { Bell } from '../src/wait.ts'
-import { emit, emitRange, quick, range, RecordingSink, refused, run, until, type Running } from './support.ts'
+import { emit, emitRange, failed, quick, range, RecordingSink, refused, run, until, type Running } from './support.ts'
 
 interface Operation {
   readonly id: string
@@ -192,6 +192,27 @@ describe('operations', () => {
     expect(again.toSorted()).toEqual(ids)
     await until(async () => (await waiting()) === 0, 'nothing waits')
   }, 60_000)
+
+  it('that replay as new give each event another id, the same on every attempt, and tell the first', async () => {
+    const sink = new RecordingSink()
+    running = run(db.url, [{ sink, retry: quick }])
+    for (let key = 0; key < 3; key++) await emitRange(client, `k${key}`, 1, 5)
+    await until(() => sink.delivered.length === 15, 'all arrived')
+    const first = new Set(sink.delivered.map(({ id }) => id))
+    const seen = sink.receipts.length
+    const failedOnce = new Set<string | null>()
+    sink.answer = ({ n, key }) => (n === 2 && !failedOnce.has(key) && failedOnce.add(key) ? failed : { kind: 'delivered' })
+    const operation = await start(`replay('{}', 'sink', as_new => true, reason => 'they were lost over there')`)
+    await until(() => sink.delivered.length === 30, 'all arrived again')
+    const again = sink.receipts.slice(seen)
+    expect(again.every(({ replay }) => replay?.operation === operation.id && first.has(replay.originalId ?? ''))).toBe(true)
+    expect(again.some(({ id }) => first.has(id))).toBe(false)
+    expect(new Set(again.map(({ id }) => id)).size).toBe(15)
+    expect(again.length).toBe(18)
+    // The trail is that of the event.
+    const { rows } = await client.query('select distinct event_id from postrider.attempts')
+    expect(new Set(rows.map(({ event_id }) => event_id))).toEqual(first)
+  })
 
   it('that replay events of which one is dead again block its key, and lose nothing', async () => {
     const sink = new RecordingSink()

@@ -5,6 +5,7 @@ import {
   type Outcome,
   type Relay,
   type RelayOptions,
+  type Replay,
   type Sink,
   type SinkOptions,
 } from '@postrider/relay'
@@ -17,6 +18,8 @@ export interface Receipt {
   readonly n: number
   readonly attempt: number
   readonly position: bigint
+  /** There when an operator sent it once more. */
+  readonly replay: Replay | null
 }
 
 /** A sink that remembers what it got and answers as it is told. */
@@ -34,9 +37,9 @@ export class RecordingSink implements Sink {
     this.name = name
   }
 
-  async deliver({ event, number }: Attempt, signal: AbortSignal): Promise<Outcome> {
+  async deliver({ event, number, replay }: Attempt, signal: AbortSignal): Promise<Outcome> {
     const { n } = JSON.parse(event.payloadText ?? '{"n": -1}') as { n: number }
-    const receipt = { id: event.id, key: event.key, n, attempt: number, position: BigInt(event.position) }
+    const receipt = { id: event.id, key: event.key, n, attempt: number, position: BigInt(event.position), replay: replay ?? null }
     this.receipts.push(receipt)
     const outcome = await this.answer(receipt, signal)
     if (outcome.kind === 'delivered') this.delivered.push(receipt)

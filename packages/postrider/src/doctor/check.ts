@@ -26,7 +26,7 @@ export interface Patient {
   readonly directUrl: string | false
   readonly thresholds: Thresholds
   /** Runs one statement, read-only, with a deadline; `postrider.` in it becomes the name of the schema. */
-  ask<Row>(text: string, values?: readonly unknown[]): Promise<Row[]>
+  ask<Row>(this: void, text: string, values?: readonly unknown[]): Promise<Row[]>
 }
 
 /** From where on something is worth a word. */

@@ -1,4 +1,4 @@
-import { migrationPlan, migrationStatus, schemaDrift } from '@postrider/migrations'
+import { isMade, migrationPlan, migrationStatus, schemaDrift } from '@postrider/migrations'
 import { isPostriderError } from '@postrider/schema'
 import { fail, ok, warn, wordList, type Check, type Patient } from './check.ts'
 
@@ -87,16 +87,19 @@ export const indexes: Check = {
   name: 'indexes',
   needsSchema: true,
   async look({ ask, schema, thresholds }) {
-    const found = await ask<{ name: string; valid: boolean; mb: number }>(
-      `select i.relname as name, x.indisvalid as valid, round(pg_relation_size(x.indexrelid) / 1e6)::int as mb
+    const found = await ask<{ name: string; root: string; valid: boolean; mb: number }>(
+      `select i.relname as name, coalesce(parent.relname, i.relname) as root, x.indisvalid as valid,
+         round(pg_relation_size(x.indexrelid) / 1e6)::int as mb
        from pg_index as x
        join pg_class as i on i.oid = x.indexrelid
        join pg_class as c on c.oid = x.indrelid
+       left join pg_inherits as part on part.inhrelid = x.indexrelid
+       left join pg_class as parent on parent.oid = part.inhparent
        where c.relnamespace = (select relnamespace from pg_class where oid = 'postrider.events'::regclass)
          and (not x.indisvalid or (
            not x.indisunique and c.relkind = 'r' and pg_relation_size(x.indexrelid) > $1
            and (select coalesce(s.idx_scan, 0) = 0 from pg_stat_user_indexes as s where s.indexrelid = x.indexrelid)))
-       order by 2, 1`,
+       order by 4 desc, 1`,
       [thresholds.unusedIndexBytes],
     )
     const invalid = found.filter(({ valid }) => !valid)
@@ -106,10 +109,12 @@ export const indexes: Check = {
         `reindex index concurrently ${schema}.${invalid[0]?.name};`,
       )
     }
-    if (found.length === 0) return ok('all are valid, and no large one is unused')
+    // Ours are used when they are needed.
+    const unused = found.filter(({ root }) => !isMade(`index ${root}`))
+    if (unused.length === 0) return ok('all are valid, and none is of no use')
     return warn(
-      `never used since statistics began: ${wordList(found.map(({ name, mb }) => `${name} (${mb} MB)`))}`,
-      `If it is your own, every insert pays for it: drop index concurrently ${schema}.${found[0]?.name};`,
+      `never used since statistics began: ${wordList(unused.map(({ name, mb }) => `${name} (${mb} MB)`))}`,
+      `Every insert pays for it: drop index concurrently ${schema}.${unused[0]?.name};`,
     )
   },
 }

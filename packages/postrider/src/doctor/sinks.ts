@@ -16,7 +16,7 @@ export const circuits: Check = {
       rows.length === 1
         ? `${rows[0]?.sink} has failed for ${wordDuration((rows[0]?.seconds ?? 0) * 1_000)}: ${rows[0]?.error}`
         : `${rows.length} destinations are down: ${wordList(rows.map(({ sink, seconds }) => `${sink} for ${wordDuration(seconds * 1_000)}`))}`,
-      'Mend the destination: it is probed by itself, and its events wait. At once: postrider resume after a pause.',
+      'Mend the destination: it is probed by itself, and its events wait until then.',
     )
   },
 }
@@ -71,7 +71,7 @@ export const blockedKeys: Check = {
   async look({ ask }) {
     const rows = await ask<{ sink: string; key: string; blocked: string; head: string }>(
       `select sink, key, blocked::text as blocked, head_event_id::text as head
-       from (select * from postrider.blocked_keys limit 1000) as some where head_state = 'dead' order by since`,
+       from (select * from postrider.blocked_keys limit 1000) as heads where head_state = 'dead' order by since`,
     )
     const [oldest] = rows
     if (oldest === undefined) return ok('no key waits behind a dead letter')
