@@ -33,15 +33,16 @@ create table postrider.chores (
 comment on table postrider.chores is 'What relays do for all of them now and then: when it was begun last, and by whom.';
 
 -- The lanes that still have to carry something out of a segment: the events that are for the lane and that its cursor has not
--- passed, counted up to `enough` (null: all). Looked up by index as in look_ahead, four million rows at most over all
--- lanes; a lane for which that was not enough counts as one that has something to carry, and `counted_all` is false.
-create function postrider.lanes_behind(slot int, enough bigint default 1)
+-- passed, counted up to `enough` (null: all). What a cursor has not passed is found by the index on transactions, and
+-- `budget` such events are looked at over all lanes; a lane for which that was not enough to tell counts as one that has
+-- something to carry, and `counted_all` is false.
+create function postrider.lanes_behind(slot int, enough bigint default 1, budget bigint default 200000)
   returns table (sink text, lane smallint, events bigint, first_position bigint, last_position bigint, counted_all boolean)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set jit = off as
 $$
 declare
-  look constant bigint := 4000000 / greatest(1, (select count(*) from postrider.lanes));
+  look constant bigint := greatest(100, budget / greatest(1, (select count(*) from postrider.lanes)));
   highest bigint;
 begin
   execute format('select e.position from postrider.events_%s as e order by e.position desc limit 1', slot) into highest;
@@ -49,43 +50,43 @@ begin
     select c.sink, c.lane, w.events, w.first_position, w.last_position, w.counted_all
     from (
       select c.*, ((c.lane * 256 + c.lanes - 1) / c.lanes)::smallint as first_bucket,
-        (((c.lane + 1) * 256 + c.lanes - 1) / c.lanes - 1)::smallint as last_bucket
+        (((c.lane + 1) * 256 + c.lanes - 1) / c.lanes - 1)::smallint as last_bucket, greatest(c.anchor, c.position) as reached
       from postrider.cursors as c
+      where c.anchor < $3
     ) as c
     cross join lateral (
       select count(*) filter (where found.wanted) as events, min(found.position) filter (where found.wanted) as first_position,
         max(found.position) filter (where found.wanted) as last_position, coalesce(bool_and(found.nth < $2), true) as counted_all
       from (
-        select e.position, e.nth,
-          e.unseen and (c.filter is null or e.type ~ c.filter) and (c.tenant is null or coalesce(e.tenant = c.tenant, false)) as wanted
+        select e.position, e.nth, e.wanted
         from (
-          select l.position, l.type, l.tenant, true as unseen, row_number() over () as nth
+          select l.position, row_number() over () as nth,
+            (c.filter is null or l.type ~ c.filter) and (c.tenant is null or coalesce(l.tenant = c.tenant, false)) as wanted
           from (
-            select * from postrider.events_%1$s as e
-            where e.xid >= pg_snapshot_xmax(c.seen) and e.bucket between c.first_bucket and c.last_bucket and e.position > c.anchor
-            order by e.xid, e.position limit $2
+            (select e.position, e.type, e.tenant from postrider.events_%1$s as e
+             where e.xid >= pg_snapshot_xmax(c.seen) and e.position > c.anchor and e.bucket between c.first_bucket and c.last_bucket)
+            union all
+            (select e.position, e.type, e.tenant from postrider.events_%1$s as e
+             where e.xid = any(array(select pg_snapshot_xip(c.seen))) and e.position > c.anchor and e.bucket between c.first_bucket and c.last_bucket)
+            union all
+            -- The rest of an open window.
+            (select e.position, e.type, e.tenant from postrider.events_%1$s as e
+             where c.target is not null and c.position < $3
+               and e.xid >= pg_snapshot_xmax(c.done) and e.xid < pg_snapshot_xmax(c.target) and e.position > c.reached
+               and e.bucket between c.first_bucket and c.last_bucket and pg_visible_in_snapshot(e.xid, c.target))
+            union all
+            (select e.position, e.type, e.tenant from postrider.events_%1$s as e
+             where c.target is not null and c.position < $3
+               and e.xid = any(array(select pg_snapshot_xip(c.done))) and e.position > c.reached
+               and e.bucket between c.first_bucket and c.last_bucket and pg_visible_in_snapshot(e.xid, c.target))
           ) as l
-          union all
-          select l.position, l.type, l.tenant, true, row_number() over ()
-          from (
-            select * from postrider.events_%1$s as e
-            where e.xid = any(array(select pg_snapshot_xip(c.seen))) and e.bucket between c.first_bucket and c.last_bucket and e.position > c.anchor
-            order by e.xid, e.position limit $2
-          ) as l
-          union all
-          select l.position, l.type, l.tenant,
-            l.bucket between c.first_bucket and c.last_bucket and l.position > c.anchor
-              and pg_visible_in_snapshot(l.xid, c.target) and not pg_visible_in_snapshot(l.xid, c.done),
-            row_number() over ()
-          from (
-            select * from postrider.events_%1$s as e where c.target is not null and e.position > c.position order by e.position limit $2
-          ) as l
+          limit $2
         ) as e
-        where (e.unseen and (c.filter is null or e.type ~ c.filter) and (c.tenant is null or coalesce(e.tenant = c.tenant, false))) or e.nth = $2
+        where e.wanted or e.nth = $2
         limit $1
       ) as found
     ) as w
-    where c.anchor < $3 and (w.events > 0 or not w.counted_all)
+    where w.events > 0 or not w.counted_all
     order by c.sink, c.lane
   $query$, slot) using enough, look, highest;
 end
@@ -139,8 +140,11 @@ begin
       select b.*, case when b.resting then b.held_until <= clock_timestamp() else ring.pass_lagging end as leave from behind as b
     ), named as (
       select row_number() over (order by j.resting, j.sink) as nth, count(*) over () as all_of_them,
-        format(case cardinality(j.lanes) when 1 then 'lane %s of %s has not passed it' else 'lanes %s of %s have not passed it' end,
-          array_to_string(j.lanes, ', '), j.sink)
+        case
+          when cardinality(j.lanes) = 1 then format('lane %s of %s has not passed it', j.lanes[1], j.sink)
+          when cardinality(j.lanes) <= 4 then format('lanes %s of %s have not passed it', array_to_string(j.lanes, ', '), j.sink)
+          else format('%s lanes of %s have not passed it', cardinality(j.lanes), j.sink)
+        end
         || case
           when j.resting then format(': the sink is %s, and is left behind at %s', j.state, date_trunc('second', j.held_until))
           when j.idle then ', and no relay carries ' || case cardinality(j.lanes) when 1 then 'it' else 'all of them' end
@@ -293,7 +297,7 @@ begin
 end
 $$;
 
--- Records what sinks lose with a segment that they have not passed.
+-- Records what sinks lose with a segment that they have not passed; null when it turns out to be nothing.
 create function postrider.leave_behind(slot int, segment postrider.segment) returns jsonb
   language plpgsql volatile set search_path = pg_catalog, pg_temp as
 $$
@@ -303,7 +307,7 @@ begin
   with lost as (
     select b.sink, s.state, s.state_since, array_agg(b.lane order by b.lane) as lanes, sum(b.events)::bigint as events,
       min(b.first_position) as first_position, max(b.last_position) as last_position, bool_and(b.counted_all) as counted_all
-    from postrider.lanes_behind(leave_behind.slot, null) as b
+    from postrider.lanes_behind(leave_behind.slot, null, 4000000) as b
     join postrider.sinks as s on s.name = b.sink
     where b.sink = any(segment.leaves)
     group by b.sink, s.state, s.state_since
@@ -595,3 +599,5 @@ begin
   end loop;
 end
 $$;
+-- 0010_views.sql revokes functions only.
+revoke execute on procedure postrider.set_segments from public;

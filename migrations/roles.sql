@@ -34,7 +34,7 @@ grant execute on function
   postrider.why_still(postrider.sinks, postrider.circuits),
   postrider.who_carries(postrider.cursors, text, postrider.sinks, bigint),
   postrider.explain(uuid),
-  postrider.segment_state(int), postrider.lanes_behind(int, bigint), postrider.current_slot(), postrider.is_moved(),
+  postrider.segment_state(int), postrider.lanes_behind(int, bigint, bigint), postrider.current_slot(), postrider.is_moved(),
   postrider.under_way(bigint),
   postrider.letter_of(text, bigint)
   to postrider_viewer;

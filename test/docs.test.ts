@@ -83,6 +83,8 @@ test.each(pagesWith('sql', 'shell'))(
       }
     }
   },
+  // A command is a process of its own, and a page has many.
+  120_000,
 )
 
 test.each(pagesWith('program'))('the program of $path runs from top to bottom, and prints what it says', async (page) => {

@@ -228,6 +228,17 @@ describe.each([1_000_000_000, 0])('anchor_cursors, where the restored transactio
       ['dead', 'blocked', 'blocked'],
     ],
     [
+      'a key whose events waited for nothing goes on with the first of them',
+      async () => {
+        await putSink()
+        const ids = await emit(client, [a])
+        await pass()
+        await trouble(ids[0], 'blocked')
+        return [...ids, ...(await emit(client, [a]))]
+      },
+      ['retrying', 'blocked'],
+    ],
+    [
       'a dead letter that is parked and a scheduled event are in nobody’s way',
       async () => {
         await putSink({ onDead: 'park' })
@@ -357,6 +368,22 @@ describe.each([1_000_000_000, 0])('anchor_cursors, where the restored transactio
     await putSink({ name: 'all' })
     expect(await one(`select count(*)::int from postrider.deliveries where sink = 'all'`)).toBe(1)
   })
+})
+
+test('what was restored stays unread when the transaction ids of this cluster come to those that it carries', async () => {
+  await putSink()
+  await emit(client, [a, a])
+  await pass()
+  await restore(100)
+  await anchor()
+  await putSink({ name: 'later', starts: 'now' })
+  await putSink({ name: 'all' })
+  const look = async (): Promise<string[][]> => [await pending(), await pending('later'), await pending('all')]
+  expect(await look()).toEqual([[], [], []])
+  await client.query('do $$ begin for i in 1..300 loop perform pg_current_xact_id(); commit; end loop; end $$')
+  expect(await look()).toEqual([[], [], []])
+  const fresh = await emit(client, a)
+  expect(await look()).toEqual([fresh, fresh, fresh])
 })
 
 describe('the sequence of positions', () => {

@@ -386,6 +386,11 @@ describe('a question about a large table reads a small part of it', () => {
     expect((await client.query('select reason from postrider.explain($1)', [id])).rows).toEqual([
       { reason: expect.stringMatching(/which is retrying$/) as string },
     ])
+    const newest = await client.query<{ id: string }>('select id from postrider.events order by position desc limit 1')
+    await client.query('delete from postrider.attempts where event_id = $1', [newest.rows[0]?.id])
+    const behind = `select * from postrider.explain('${newest.rows[0]?.id}')`
+    expect((await client.query(behind)).rows).toMatchObject([{ reason: expect.stringContaining('at least ') as string }])
+    expect(await rowsRead(behind)).toBeLessThan(10_000)
     expect(await rowsRead(`select * from postrider.pending where sink = 'all' limit 20`)).toBeLessThan(1_000)
     expect(await rowsRead(`select * from postrider.dead_letters order by dead_since, position limit 20`)).toBeLessThan(1_000)
     expect(await rowsRead(`select * from postrider.recent_attempts limit 20`)).toBeLessThan(1_000)

@@ -32,6 +32,7 @@ const median = (values: readonly number[]): number => values.toSorted((a, b) => 
 const percentile = (values: readonly number[], share: number): number =>
   values.toSorted((a, b) => a - b)[Math.ceil(values.length * share) - 1] ?? NaN
 
+const shown = ({ rate, cpuMs }: Drained): string => `${Math.round(rate)}/s (${cpuMs.toFixed(0)} ms CPU per 1,000)`
 const url = (port: number, host = '127.0.0.1'): string => `http://${host}:${port}/`
 
 /** A database of its own for each round, on one server. */
@@ -53,8 +54,15 @@ async function withDatabase<T>(server: string, name: string, work: (client: pg.C
   }
 }
 
-/** Deliveries a second to the healthy ones while a backlog is drained. */
-async function drain(client: pg.Client, database: string, destinations: Destinations, dead: string | null): Promise<number> {
+interface Drained {
+  /** Deliveries a second to the healthy ones. */
+  readonly rate: number
+  /** CPU of this process (the relay, and the destinations) for a thousand of them: what it takes on a machine that others use too. */
+  readonly cpuMs: number
+}
+
+/** Drains a backlog. */
+async function drain(client: pg.Client, database: string, destinations: Destinations, dead: string | null): Promise<Drained> {
   const deadEvents = Math.round((healthyCount * eventsEach * deadShare) / (1 - deadShare))
   await client.query(
     `select count(*) from postrider.emit((
@@ -78,10 +86,12 @@ async function drain(client: pg.Client, database: string, destinations: Destinat
   await client.query('commit')
   await until('the first arrive', () => sum(destinations) > before)
   const begun = performance.now()
+  const used = process.cpuUsage()
   const first = sum(destinations)
   const all = before + healthyCount * eventsEach
   await until('all have arrived', () => sum(destinations) >= all, 120_000)
-  return ((all - first) / (performance.now() - begun)) * 1000
+  const { user, system } = process.cpuUsage(used)
+  return { rate: ((all - first) / (performance.now() - begun)) * 1000, cpuMs: (user + system) / (all - first) }
 }
 
 function sum(destinations: Destinations): number {
@@ -134,7 +144,7 @@ await using stack = new AsyncDisposableStack()
 stack.use(postgres)
 const destinations = stack.use(await startDestinations(healthyCount))
 const nameServer = stack.use(await silentNameServer())
-const results = { alone: [] as number[], besideDead: [] as number[], p99Alone: [] as number[], p99BesideSilent: [] as number[] }
+const results = { alone: [] as Drained[], besideDead: [] as Drained[], p99Alone: [] as number[], p99BesideSilent: [] as number[] }
 const machine = `${cpus().length} x ${cpus()[0]?.model ?? '?'}, Node ${process.version}, PostgreSQL ${postgres.version} (fsync on)`
 console.log(machine)
 console.log(
@@ -153,7 +163,7 @@ for (let round = 0; round <= rounds; round++) {
     latency(client, database, destinations, nameServer.address, silentCount),
   )
   console.log(
-    `${round === 0 ? 'warm-up' : `round ${round}`}: ${Math.round(alone)}/s alone, ${Math.round(besideDead)}/s beside a dead one; ` +
+    `${round === 0 ? 'warm-up' : `round ${round}`}: ${shown(alone)} alone, ${shown(besideDead)} beside a dead one; ` +
       `p99 ${p99Alone.toFixed(1)} ms alone, ${p99BesideSilent.toFixed(1)} ms beside ${silentCount} silent ones`,
   )
   if (round === 0) continue
@@ -162,13 +172,19 @@ for (let round = 0; round <= rounds; round++) {
   results.p99Alone.push(p99Alone)
   results.p99BesideSilent.push(p99BesideSilent)
 }
+const medians = (all: readonly Drained[]): Drained => ({
+  rate: median(all.map(({ rate }) => rate)),
+  cpuMs: median(all.map(({ cpuMs }) => cpuMs)),
+})
+const [alone, besideDead] = [medians(results.alone), medians(results.besideDead)]
 console.log(
   JSON.stringify({
     bench: 'endpoints',
     machine,
     settings: { ...settings, healthyCount, eventsEach, deadShare, silentCount, rounds },
-    deliveriesPerSecond: { alone: Math.round(median(results.alone)), besideDead: Math.round(median(results.besideDead)) },
-    share: Number((median(results.besideDead) / median(results.alone)).toFixed(3)),
+    deliveriesPerSecond: { alone: Math.round(alone.rate), besideDead: Math.round(besideDead.rate) },
+    share: Number((besideDead.rate / alone.rate).toFixed(3)),
+    cpuMsPer1000: { alone: Math.round(alone.cpuMs), besideDead: Math.round(besideDead.cpuMs) },
     p99Ms: {
       alone: Number(median(results.p99Alone).toFixed(1)),
       besideSilent: Number(median(results.p99BesideSilent).toFixed(1)),

@@ -130,15 +130,26 @@ test('status counts what waits and what is dead, and says that nobody carries it
     sinks: [
       {
         name: 'billing',
+        kind: 'webhook',
         state: 'active',
+        since: expect.any(String) as string,
+        by: null,
+        reason: null,
+        until: null,
+        circuit: 'closed',
+        quietUntil: null,
+        concurrency: 32,
+        rate: null,
+        limitsAreLive: false,
         pending: 1,
         pendingIsAll: true,
         oldestPendingSeconds: expect.any(Number) as number,
         scheduled: 0,
         retrying: 0,
         blocked: 0,
-        held: 0,
         dead: 1,
+        deliveredPerSecond: 0,
+        failedPerSecond: 0,
         lanes: [
           { lane: 0, relay: null },
           { lane: 1, relay: null },
@@ -148,7 +159,7 @@ test('status counts what waits and what is dead, and says that nobody carries it
     relays: [],
   })
   const shown = await run('status')
-  expect(shown.stdout).toMatch(/^sink +pending +oldest .* lanes\nbilling +1 .* 1 +nobody 0-1\n/)
+  expect(shown.stdout).toMatch(/^sink +state +pending +oldest .* lanes\nbilling +active +1 .* 1 +- +- +nobody 0-1\n/)
   expect(shown.stderr).toContain('No relay is alive')
   expect(shown.stderr).toContain('postrider dead list')
 })

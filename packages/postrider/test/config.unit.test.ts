@@ -1,10 +1,11 @@
 import { fileURLToPath } from 'node:url'
 import { isPostriderError } from '@postrider/schema'
-import { generateSecret } from '@postrider/webhook'
+import { generateSealKey, generateSecret } from '@postrider/webhook'
 import { createRelay } from '@postrider/relay'
 import { describe, expect, test } from 'vitest'
 import { loadConfig, loadDatabase, loadHealth, type ConfigFlags } from '../src/config/load.ts'
 import type { Settings } from '../src/config.ts'
+import { createLog } from '../src/log.ts'
 import { createSinks } from '../src/sinks.ts'
 import { temporaryDirectory } from './directory.ts'
 
@@ -378,5 +379,92 @@ describe('a file', () => {
     await expect(loadConfig({ config: 'nope.yaml' }, { env, directory: '/' })).rejects.toMatchObject({
       details: { problems: ['/nope.yaml: there is no such file'] },
     })
+  })
+})
+
+describe('a sink with endpoints', () => {
+  const KEY = generateSealKey()
+  const hooks = { kind: 'webhook', endpoints: { secretKey: '${env:KEY}' } }
+  const withHooks = async (changes: object, more: Record<string, string> = {}): ReturnType<typeof load> =>
+    await load({ database: { url }, sinks: { hooks: { ...hooks, ...changes } } }, { env: { KEY, ...more } })
+
+  test('is taken by the relay as a family, with defaults that are right for many', async () => {
+    const { problems, settings } = await withHooks({ onDead: 'park', rate: 2.5, headers: { 'x-shop': 'a' } })
+    expect(problems).toEqual([])
+    expect(settings?.sinks['hooks']).toEqual({
+      kind: 'webhook',
+      endpoints: { secretKey: KEY },
+      headers: { 'x-shop': 'a' },
+      lanes: 1,
+      concurrency: 8,
+      rate: 2.5,
+      ordering: 'key',
+      onDead: 'park',
+      retry: 'standard',
+      audit: 'all',
+    })
+    const sinks = createSinks(settings!.sinks)
+    expect(sinks).toMatchObject([
+      { lanes: 1, concurrency: 8, rate: 2.5, onDead: 'park', sink: { name: 'hooks', kind: 'webhook' } },
+    ])
+    expect(sinks[0]).not.toHaveProperty('startFrom')
+    expect(sinks[0]?.sink).toHaveProperty('open')
+    expect(() => createRelay({ connectionString: url, sinks })).not.toThrow()
+  })
+
+  test('needs no key: its endpoints then refer to their secrets', async () => {
+    expect((await withHooks({ endpoints: {} })).problems).toEqual([])
+  })
+
+  test.each<[what: string, changes: object, problems: string[]]>([
+    [
+      'what each endpoint says for itself',
+      { url: 'https://example.com/', secrets: { current: '${env:SECRET}' }, types: ['a'], startFrom: 'now' },
+      ['url', 'secrets', 'types', 'startFrom'].map((key) => `sinks.hooks.${key}: is for each endpoint to say; take it out here`),
+    ],
+    [
+      'a key that is none',
+      { endpoints: { secretKey: '${env:SHORT}' } },
+      ['sinks.hooks.endpoints.secretKey: expected base64 of 32 bytes, as `openssl rand -base64 32` prints'],
+    ],
+    [
+      'former keys alone',
+      { endpoints: { previousKeys: ['${env:KEY}'] } },
+      ['sinks.hooks.endpoints.secretKey: is missing; previousKeys only open what they have sealed'],
+    ],
+    [
+      'several problems at once',
+      { url: 'https://example.com/', lanes: 0, formt: 'raw' },
+      [
+        'sinks.hooks.lanes: expected 1 or more, got 0',
+        'sinks.hooks.formt: unknown; did you mean format?',
+        'sinks.hooks.url: is for each endpoint to say; take it out here',
+      ],
+    ],
+    [
+      'what they cannot have in common',
+      { trust: 'internal' },
+      ['sinks.hooks.allow: trust: internal needs the networks or hosts it may reach'],
+    ],
+    ['a rate of nothing', { rate: 0 }, ['sinks.hooks.rate: expected a number above 0']],
+  ])('refuses %s', async (_, changes, problems) => {
+    expect((await withHooks(changes, { SECRET, SHORT: 'c2hvcnQ=' })).problems).toEqual(problems)
+  })
+
+  test('keeps its key out of the file', async () => {
+    const { problems, message } = await withHooks({ endpoints: { secretKey: KEY, previousKeys: [KEY] } })
+    expect(problems).toHaveLength(2)
+    for (const problem of problems) expect(problem).toMatch(/^sinks\.hooks\.endpoints\.\S+: a secret stands in the configuration/)
+    expect(message).not.toContain(KEY)
+  })
+
+  test('keeps its keys out of the log', async () => {
+    const OLD = generateSealKey()
+    const { settings } = await withHooks({ endpoints: { secretKey: '${env:KEY}', previousKeys: ['${env:OLD}'] } }, { OLD })
+    const lines: string[] = []
+    const log = createLog({ settings: settings!, destination: { write: (line) => lines.push(line) } })
+    log.info({ note: `${KEY} ${OLD}` }, `it said ${KEY}`)
+    expect(lines.join('')).not.toContain(KEY)
+    expect(lines.join('')).not.toContain(OLD)
   })
 })

@@ -4,6 +4,7 @@ import { createVerifier, generateSecret } from '@postrider/webhook'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openDatabase } from '../src/connect.ts'
 import { Tail, type TailFilter } from '../src/inspect/attempts.ts'
@@ -196,11 +197,7 @@ describe('events get', () => {
       expect([printed.code, printed.stderr]).toEqual([0, ''])
       expect(printed.stdout).not.toContain(secret)
       const sent = receiver.next()
-      await new Promise<void>((resolve, reject) =>
-        execFile('sh', ['-c', printed.stdout.replace('curl ', 'curl -m 5 -s ')], { timeout: 10_000 }, (error) =>
-          error === null ? resolve() : reject(error),
-        ),
-      )
+      await promisify(execFile)('sh', ['-c', printed.stdout.replace('curl ', 'curl -m 5 -s ')], { timeout: 10_000 })
       const { headers, body } = await sent
       const verifier = createVerifier({ secrets: [secret] })
       expect(verifier({ headers, body })).toMatchObject({ ok: true })

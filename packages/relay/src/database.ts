@@ -20,6 +20,8 @@ export interface Database {
 
 /** No statement of a relay takes longer than this, however large the backlog. */
 const statementTimeoutMs = 30_000
+/** Nor does it wait longer for a lock: an operator's open transaction must not hold up more than the lanes that it touches. */
+const lockTimeoutMs = 250
 
 /** How every connection of a relay is made: each wait has a deadline, a dead peer is noticed. */
 export function connectionConfig(connectionString: string, name: string): pg.ClientConfig {
@@ -112,7 +114,8 @@ function prepared(pool: pg.Pool, server: ServerLife, timeoutMs: number): Postgre
       const known = clients.get(client)
       if (known !== undefined) return known
       try {
-        await client.query(`set statement_timeout = ${timeoutMs}; ${sessionSettings}`)
+        const lockMs = timeoutMs > statementTimeoutMs ? timeoutMs : lockTimeoutMs
+        await client.query(`set statement_timeout = ${timeoutMs}; set lock_timeout = ${lockMs}; ${sessionSettings}`)
         const { rows } = await client.query<{ started: string }>('select pg_postmaster_start_time()::text as started')
         server.met(rows[0]?.started)
       } catch (error) {

@@ -112,12 +112,12 @@ export class Lanes {
     await this.#routes.save(leaseDatabase, relay)
     const asked = performance.now()
     const now = await beat(leaseDatabase, { id: relay, name, version, sinks: this.#routes.names }, leaseMs)
+    this.#renewed(now.mine, asked)
     await this.#routes.loadEndpoints(leaseDatabase, now.endpoints)
     this.#routes.apply(now.sinks)
-    this.#renewed(now.mine, asked)
-    for (const { sink, lane } of now.mine) {
+    for (const { sink, lane, renewed } of now.mine) {
       // Ours by name, but nobody here carries it any more.
-      if (!this.#held.has(nameOf(sink, lane))) await releaseLane(leaseDatabase, relay, sink, lane)
+      if (renewed && !this.#held.has(nameOf(sink, lane))) await releaseLane(leaseDatabase, relay, sink, lane)
     }
     this.lookAtTrouble(now.due)
     const routes = this.#routes.all
@@ -147,10 +147,11 @@ export class Lanes {
 
   /** The leases of these lanes were renewed, at a time after `asked`; the others are not ours any more. */
   #renewed(mine: Beat['mine'], asked: number): void {
-    const names = new Set(mine.map(({ sink, lane }) => nameOf(sink, lane)))
+    const names = new Map(mine.map(({ sink, lane, renewed }) => [nameOf(sink, lane), renewed]))
     for (const [name, { lane }] of this.#held) {
-      if (names.has(name)) lane.leasedUntil = asked + this.#road.settings.leaseMs
-      else if (!lane.returned) this.#lose(lane)
+      const renewed = names.get(name)
+      if (renewed === true) lane.leasedUntil = asked + this.#road.settings.leaseMs
+      else if (renewed === undefined && !lane.returned) this.#lose(lane)
     }
   }
 

@@ -1,4 +1,4 @@
-import { sql } from 'kysely'
+import { sql, type RawBuilder } from 'kysely'
 import { publish } from './channels.ts'
 import type { Database } from './database.ts'
 import { Lane, type Route } from './lane.ts'
@@ -11,10 +11,15 @@ interface LaneName {
   readonly lane: number
 }
 
+interface OwnLane extends LaneName {
+  /** False while somebody else is changing it: its lease runs on as it was. */
+  readonly renewed: boolean
+}
+
 /** What a heartbeat tells about the others. */
 export interface Beat {
   /** Lanes that are still ours. */
-  readonly mine: readonly LaneName[]
+  readonly mine: readonly OwnLane[]
   /** Trouble is due in these lanes of ours. */
   readonly due: readonly LaneName[]
   /** Relays alive, ourselves among them, in a fixed order, with the sinks that each has. */
@@ -50,13 +55,9 @@ export async function beat({ db, schema }: Database, self: Self, leaseMs: number
       insert into ${schema}.relays as r (id, name, version, sinks)
       values (${self.id}, ${self.name}, ${self.version}, ${self.sinks}::text[])
       on conflict (id) do update set seen_at = clock_timestamp()
-    ), renewed as (
-      update ${schema}.lanes set leased_until = clock_timestamp() + ${leaseMs} * interval '1 millisecond'
-      where relay = ${self.id}
-      returning sink, lane
-    )
+    ), ${renewal(schema, self.id, leaseMs)}
     select
-      (select json_agg(json_build_object('sink', sink, 'lane', lane)) from renewed) as mine,
+      (select json_agg(to_json(mine)) from mine) as mine,
       (
         select json_agg(json_build_object('sink', l.sink, 'lane', l.lane)) from ${schema}.lanes as l
         where l.relay = ${self.id} and exists (
@@ -83,7 +84,8 @@ export async function beat({ db, schema }: Database, self: Self, leaseMs: number
         where not s.fans_out and (s.name = any(${self.sinks}::text[]) or s.family = any(${self.sinks}::text[]))
       ) as sinks,
       (
-        select concat(count(*), ' ', max(s.changed_at)) from ${schema}.sinks as s where s.family = any(${self.sinks}::text[])
+        -- The sum and not the newest: what changed first may be committed last.
+        select concat(count(*), ' ', sum(extract(epoch from s.changed_at))) from ${schema}.sinks as s where s.family = any(${self.sinks}::text[])
       ) as endpoints`.execute(db)
   const row = rows[0]
   return {
@@ -150,6 +152,11 @@ export async function claimLanes(
         strikes = case when free.left_behind and l.suspect is not null then l.strikes + 1 else l.strikes end
       from free where l.sink = free.sink and l.lane = free.lane
       returning l.sink, l.lane, l.anchor, l.careful, l.suspect, l.strikes
+    ), in_flight as (
+      -- What it had in flight may be what it died of: it is carried first, while the lane is careful.
+      update ${schema}.deliveries as d set available_at = clock_timestamp()
+      from free where free.left_behind and d.sink = free.sink and d.lane = free.lane
+        and d.state = 'retrying' and d.error_code = 'slow' and d.available_at > clock_timestamp()
     ), fenced as (
       insert into ${schema}.checkpoints (sink, lane, fence, done, target, position, horizon, relay)
       select c.sink, c.lane, newest.fence + 1, newest.done, newest.target, newest.position, newest.horizon, ${relay}
@@ -177,11 +184,27 @@ export async function claimLanes(
 
 /** Renews the leases of a relay that has signed off, and is finishing what it has in hand. Returns the lanes that are still its own. */
 export async function renewLeases({ db, schema }: Database, relay: string, leaseMs: number): Promise<Beat['mine']> {
-  const { rows } = await sql<{ sink: string; lane: number }>`
-    update ${schema}.lanes set leased_until = clock_timestamp() + ${leaseMs} * interval '1 millisecond'
-    where relay = ${relay}
-    returning sink, lane`.execute(db)
+  const { rows } = await sql<OwnLane>`with ${renewal(schema, relay, leaseMs)} select * from mine`.execute(db)
   return rows
+}
+
+/**
+ * Renews the leases of a relay, as the tables `renewed` and `mine`. The lanes of a sink that an operator is about to change
+ * are locked until the end of that transaction: the leases of all others must not wait for it.
+ */
+function renewal(schema: RawBuilder<unknown>, relay: string, leaseMs: number): RawBuilder<unknown> {
+  return sql`
+    free_to_renew as materialized (
+      select l.sink, l.lane from ${schema}.lanes as l where l.relay = ${relay} for update skip locked
+    ), renewed as (
+      update ${schema}.lanes as l set leased_until = clock_timestamp() + ${leaseMs} * interval '1 millisecond'
+      from free_to_renew as f where l.sink = f.sink and l.lane = f.lane
+      returning l.sink, l.lane
+    ), mine as (
+      select l.sink, l.lane, r.lane is not null as renewed
+      from ${schema}.lanes as l left join renewed as r on r.sink = l.sink and r.lane = l.lane
+      where l.relay = ${relay}
+    )`
 }
 
 /** Gives a lane back at once, so that nobody has to wait for its lease to end, and tells the others. */

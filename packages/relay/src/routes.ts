@@ -122,7 +122,10 @@ export class Routes {
       try {
         if (circuit.unsaved) await circuit.save(database, relay)
       } catch (error) {
-        if (meaningOf(error) === 'fault') publish('postrider:fault', { error })
+        const meaning = meaningOf(error)
+        if (meaning === 'fault') publish('postrider:fault', { error })
+        // Somebody else has it locked, or nothing can be written now: the leases must not wait for each of them in turn.
+        else break
       }
     }
   }

@@ -23,8 +23,6 @@ export async function settle(database: Database, relay: string, lane: Lane, sett
       rows.length === 0 && gone.length === 0 && keys.length === 0
         ? await write(database, database.db, relay, lane, fence, settlement)
         : await database.db.transaction().execute(async (trx) => {
-            // An operator's open transaction must not hold up more than the lanes that it touches.
-            await sql`set local lock_timeout = '250ms'`.execute(trx)
             await sql`select ${database.schema}.lock_trouble(${lane.sink}, ${lane.number})`.execute(trx)
             const written = await write(database, trx, relay, lane, fence, settlement)
             if (keys.length > 0) await sql`select ${database.schema}.release_heads(${lane.sink}, ${keys}::text[])`.execute(trx)
@@ -109,11 +107,15 @@ function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, records
   return sql`audit as (
     insert into ${schema}.attempts
       (sink, relay, position, slot, event_id, attempt, outcome, error_code, error, status, started_at, duration_ms, detail)
-    select ${lane.sink}, ${relay}::uuid, a.position, a.slot, a.event_id, a.attempt, a.outcome, a.error_code, a.error, a.status,
+    select ${lane.sink}, ${relay}::uuid, a.position,
+      -- Its event may have been moved since it was read, because its segment was emptied.
+      case when a.in_trouble then coalesce((select d.slot from ${schema}.deliveries as d where d.sink = ${lane.sink} and d.position = a.position), a.slot) else a.slot end,
+      a.event_id, a.attempt, a.outcome, a.error_code, a.error, a.status,
       to_timestamp(a.started_at / 1000), a.duration_ms, a.detail
     from unnest(
       ${column(({ carried }) => carried.event.position)}::bigint[],
       ${column(({ carried }) => carried.slot)}::smallint[],
+      ${column(({ carried }) => carried.row !== null)}::boolean[],
       ${column(({ carried }) => carried.id)}::uuid[],
       ${column(({ attempt }) => attempt)}::int[],
       ${column(({ outcome }) => outcome)}::text[],
@@ -123,7 +125,7 @@ function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, records
       ${column(({ startedAtMs }) => startedAtMs)}::float8[],
       ${column(({ durationMs }) => durationMs)}::real[],
       ${column(({ detail }) => (detail === null ? null : JSON.stringify(detail)))}::jsonb[]
-    ) as a (position, slot, event_id, attempt, outcome, error_code, error, status, started_at, duration_ms, detail))`
+    ) as a (position, slot, in_trouble, event_id, attempt, outcome, error_code, error, status, started_at, duration_ms, detail))`
 }
 
 /** Rows that are there already. One that an operator has removed meanwhile stays removed. */

@@ -1,0 +1,156 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { testDatabase } from '@postrider/test/postgres'
+import type pg from 'pg'
+import { describe, expect, it } from 'vitest'
+import type { Outcome } from '@postrider/relay'
+import { Solo } from '../src/poison.ts'
+import { emit, emitRange, failed, RecordingSink, run, until } from './support.ts'
+
+const retry = { delaysMs: Array<number>(100).fill(50), jitter: 0, maxAgeMs: 60_000 }
+
+/** The lanes of a sink look as if their relay had died at this moment. */
+const die = (client: pg.Client): Promise<unknown> =>
+  client.query(`update postrider.lanes set relay = gen_random_uuid(), leased_until = clock_timestamp() - interval '1 ms' where relay is not null;
+    notify postrider, 'lanes'`)
+const care = async (client: pg.Client): Promise<number[]> =>
+  (await client.query('select careful from postrider.lanes order by lane')).rows.map(({ careful }) => careful as number)
+
+describe('a suspect', () => {
+  it('has its turn among lanes that never rest, and they have theirs', async () => {
+    const solo = new Solo()
+    const never = new AbortController().signal
+    let beside = 0
+    let others = 0
+    let over = false
+    const busy = async (): Promise<void> => {
+      while (!over) {
+        await solo.carry(false, never, async () => {
+          others++
+          beside++
+          await sleep(20)
+          beside--
+        })
+      }
+    }
+    const lanes = [busy(), sleep(10).then(busy)]
+    await sleep(30)
+    for (let turn = 0; turn < 5; turn++) {
+      const before = others
+      const carried = solo.carry(true, never, async () => {
+        expect(beside).toBe(0)
+        await sleep(10)
+        expect(beside).toBe(0)
+        return 'carried'
+      })
+      expect(await Promise.race([carried, sleep(1_000, 'starved')])).toBe('carried')
+      await sleep(25)
+      expect(others).toBeGreaterThan(before)
+    }
+    over = true
+    await Promise.all(lanes)
+  })
+
+  it('whose lane is given back while it waits takes nobody else’s turn', async () => {
+    const solo = new Solo()
+    const never = new AbortController().signal
+    const released = new AbortController()
+    let inside = 0
+    const work = async (): Promise<void> => {
+      inside++
+      await sleep(50)
+      inside--
+    }
+    const first = solo.carry(true, never, work)
+    const second = solo.carry(true, released.signal, async () => undefined)
+    const third = solo.carry(false, never, async () => expect(inside).toBe(0))
+    released.abort()
+    await second
+    expect(inside).toBe(1)
+    await Promise.all([first, third])
+  })
+
+  it('is not blamed for deaths that come after it was carried', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    let down = true
+    sink.answer = () => (down ? failed : { kind: 'delivered' })
+    await using _ = run(db.url, [{ sink, lanes: 1, circuit: { failures: 1, openMs: 50, mostMs: 50 }, retry }])
+    const id = await emit(client, 'k', 1)
+    for (let death = 0; death < 8; death++) {
+      const heard = sink.receipts.length
+      await until(async () => sink.receipts.length > heard || (await client.query('select 1 from postrider.dead_letters')).rows.length > 0, 'it was tried')
+      await sleep(30)
+      await die(client)
+    }
+    down = false
+    await until(async () => (await client.query('select state from postrider.explain($1)', [id])).rows[0]?.state !== 'retrying', 'it is over')
+    expect((await client.query('select error from postrider.dead_letters')).rows).toEqual([])
+    await until(() => sink.delivered.length === 1, 'it arrived')
+  })
+})
+
+describe('care', () => {
+  it('lasts while nothing can be carried', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    let down = true
+    sink.answer = () => (down ? failed : { kind: 'delivered' })
+    await using _ = run(db.url, [{ sink, lanes: 2, circuit: { failures: 1, openMs: 1_000, mostMs: 1_000 } }])
+    for (let key = 0; key < 20; key++) await emitRange(client, `k${key}`, 1, 5)
+    await until(async () => (await client.query(`select 1 from postrider.circuits where state = 'open'`)).rows.length === 1, 'it is open')
+    await die(client)
+    await until(async () => (await care(client)).every((size) => size === 64), 'both are careful')
+    // Both want to probe, again and again; only one may.
+    const heard = sink.receipts.length
+    await until(() => sink.receipts.length >= heard + 3, 'it was probed')
+    expect(await care(client)).toEqual([64, 64])
+    down = false
+    await until(() => sink.delivered.length === 100, 'all arrived')
+    await until(async () => (await care(client)).every((size) => size === 0), 'all is well')
+  })
+
+  it('carries nothing beside what is still in flight', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    let slow = 0
+    let beside = 0
+    sink.answer = async ({ n }): Promise<Outcome> => {
+      if (slow > 0) beside++
+      if (n !== 1) return { kind: 'delivered' }
+      slow++
+      await sleep(800)
+      slow--
+      return { kind: 'delivered' }
+    }
+    await using _ = run(db.url, [{ sink, lanes: 1 }], { slowMs: 50 })
+    await until(async () => (await care(client)).length === 1, 'it is there')
+    await client.query(`update postrider.lanes set careful = 8`)
+    await until(async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 1, 'carried')
+    await die(client)
+    await client.query(`select postrider.emit(jsonb_agg(jsonb_build_object('type', 'test.made', 'payload', jsonb_build_object('n', n)) order by n)) from generate_series(1, 30) as n`)
+    await until(() => sink.delivered.length === 30, 'all arrived')
+    expect(beside).toBe(0)
+  })
+  it('begins with what was in flight when the relay died', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    let slow = 0
+    sink.answer = async ({ n }, signal): Promise<Outcome> => {
+      if (n === 1 && ++slow === 1) await sleep(1_900, undefined, { signal }).catch(() => undefined)
+      return { kind: 'delivered' }
+    }
+    await using _ = run(db.url, [{ sink, lanes: 1 }], { slowMs: 50, leaseMs: 1_000 })
+    await emitRange(client, 'k', 1, 3)
+    await until(async () => (await client.query(`select 1 from postrider.deliveries where error_code = 'slow'`)).rows.length === 1, 'it is parked')
+    const died = performance.now()
+    await die(client)
+    await until(() => slow === 2, 'it was sent again')
+    expect(performance.now() - died).toBeLessThan(1_500)
+    await until(() => sink.numbers('k').includes(3), 'all arrived')
+    expect([...new Set(sink.numbers('k'))]).toEqual([1, 2, 3])
+  })
+})
