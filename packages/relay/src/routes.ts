@@ -111,7 +111,10 @@ export class Routes {
       slots.limit(state.concurrency, state.per_second ?? Infinity)
       if (state.state === 'active') slots.reopen('state')
       else slots.shut('state')
-      if (state.quiet_ms !== null && state.quiet_ms > 0) slots.quiet(state.quiet_ms)
+      const quietMs = state.quiet_ms ?? 0
+      if (quietMs > 0) slots.quiet(quietMs)
+      // Half a second less is not written.
+      else if (slots.quietMs > 1_000 && !circuit.unsaved) slots.endQuiet()
       circuit.apply(state.circuit)
     }
   }

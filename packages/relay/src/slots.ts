@@ -135,6 +135,12 @@ export class Slots {
     this.#admitLater()
   }
 
+  /** It is another destination now, or somebody knows better. */
+  endQuiet(): void {
+    this.#quietUntil = 0
+    this.#admit()
+  }
+
   /** The destination has recovered, or found it too much: few at first, and twice as many after as many successes. */
   rampFrom(first: number): void {
     this.#ramp = Math.max(1, Math.min(first, this.#ramp))

@@ -80,6 +80,11 @@ test('where history was lost, a relay neither reads nor settles by a checkpoint 
     ours!.life = -1 // as after any connection that broke
     await expect(claimPage(database, ours!, 100)).rejects.toMatchObject({ code: 'stale_fence' })
     expect((await claimPage(database, theirs!, 100)).events.map(({ event }) => event.position)).toEqual(['3', '4', '5'])
+
+    // And nobody reads where cursors mean nothing.
+    await client.query(restored)
+    theirs!.life = -1
+    await expect(claimPage(database, theirs!, 100)).rejects.toMatchObject({ code: 'stale_fence' })
   } finally {
     await database.close()
   }
