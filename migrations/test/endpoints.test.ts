@@ -290,7 +290,12 @@ describe('nothing that cannot be an endpoint gets into the tables', () => {
     ['secrets.previous', { secrets: former('2026-01-01T00:00:00Z', 'whsec_plain') }],
     [
       'secrets.previous',
-      { secrets: { current: [sealed], previous: Array(4).fill({ secret: sealed, until: '2026-01-01T00:00:00Z' }) } },
+      {
+        secrets: {
+          current: [sealed],
+          previous: Array.from({ length: 4 }, () => ({ secret: sealed, until: '2026-01-01T00:00:00Z' })),
+        },
+      },
     ],
     ['headers', { headers: null }],
     ['headers', { headers: [] }],
@@ -534,7 +539,9 @@ describe('notices', () => {
       ['119 hours', 0, 0],
     ])
     const all = await notices()
-    expect(all.map(({ type, key }) => [type, key])).toEqual(Array(3).fill(['postrider.endpoint.failing', 'hooks/acme']))
+    expect(all.map(({ type, key }) => [type, key])).toEqual(
+      Array.from({ length: 3 }, () => ['postrider.endpoint.failing', 'hooks/acme']),
+    )
     expect(all[0]?.payload).toEqual({
       sink: 'hooks',
       endpoint: 'hooks/acme',

@@ -74,6 +74,7 @@ async function readiness(lane: Lane, road: Road): Promise<void> {
   for (;;) {
     lane.bell.hush()
     if (lane.late.length > 0) await settlePage(lane, road, null, nothing)
+    await acquitIfEnded(lane, road)
     if (lane.released.aborted) return
     if (!lane.held) await waitFor(100, lane.released)
     else if (lane.care.pageSize > 0 && lane.parked.size > 0) await lane.bell.wait(Infinity, lane.released)
@@ -110,11 +111,15 @@ function deliverWithCare(lane: Lane, road: Road, carried: readonly Carried[], al
     if (alone !== undefined) await road.untilDone(lane.released, () => markSuspect(road.leaseDatabase, road.relay, lane, alone))
     const carriage = await deliver(lane, road.relay, carried, road.settings)
     // Before anything else is started that could kill.
-    if (alone !== undefined && carriage.parked.length === 0) {
-      await road.untilDone(lane.released, () => acquit(road.leaseDatabase, road.relay, lane))
-    }
+    await acquitIfEnded(lane, road)
     return carriage
   })
+}
+
+async function acquitIfEnded(lane: Lane, road: Road): Promise<void> {
+  if (lane.care.atRisk && lane.parked.size === 0) {
+    await road.untilDone(lane.released, () => acquit(road.leaseDatabase, road.relay, lane))
+  }
 }
 
 /**

@@ -112,7 +112,7 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
         unstarted.push(carried, ...rest)
         return
       }
-      if (isInTheWay(result, lane)) {
+      if (isInTheWay(result, lane) || (!ended.charged && isInDoubt(result))) {
         failed.push({ result, rest, charged: ended.charged })
         return
       }
@@ -157,7 +157,8 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
       unstarted.push(result.carried, ...rest)
     } else {
       finished.push(result)
-      blocked.push(...rest)
+      if (isInTheWay(result, lane)) blocked.push(...rest)
+      else unstarted.push(...rest)
     }
   }
   for (const [carried, { rest }] of inFlight) {
@@ -178,6 +179,11 @@ function asSpared(result: Result): Result {
 /** True when later events of the key must wait behind this one. */
 function isInTheWay({ verdict }: Result, lane: Lane): boolean {
   return verdict.kind === 'retry' || (verdict.kind === 'dead' && lane.route.onDead === 'block')
+}
+
+/** Dead, and perhaps not by its own fault: what is behind it, and may pass it, waits until that is known. */
+function isInDoubt({ outcome, verdict }: Result): boolean {
+  return verdict.kind === 'dead' && outcome.kind === 'retry' && outcome.scope !== 'event'
 }
 
 /** One attempt, judged and told; null when it was interrupted, and so does not count. */

@@ -66,6 +66,8 @@ export interface Care {
   /** The event that was carried alone when relays died, and how many did. */
   readonly suspect: bigint | null
   readonly strikes: number
+  /** The suspect is in flight. */
+  readonly atRisk: boolean
 }
 
 /** The cursor as it stands in the newest checkpoint. */

@@ -149,7 +149,7 @@ export async function claimLanes(
       update ${schema}.lanes as l set relay = ${relay}, leased_until = clock_timestamp() + ${leaseMs} * interval '1 millisecond',
         -- Nobody gave it back: whoever had it may have died of what it carried.
         careful = case when not free.left_behind then l.careful when l.careful = 0 then ${firstCare}::int else greatest(1, l.careful / 8) end,
-        strikes = case when free.left_behind and l.suspect is not null then l.strikes + 1 else l.strikes end
+        strikes = case when free.left_behind and l.at_risk then l.strikes + 1 else l.strikes end, at_risk = false
       from free where l.sink = free.sink and l.lane = free.lane
       returning l.sink, l.lane, l.anchor, l.careful, l.suspect, l.strikes
     ), in_flight as (
@@ -177,7 +177,7 @@ export async function claimLanes(
       BigInt(row.fence),
       { done: row.done, target: row.target, position: BigInt(row.position), horizon: row.horizon },
       asked + leaseMs,
-      { pageSize: row.careful, suspect: row.suspect === null ? null : BigInt(row.suspect), strikes: row.strikes },
+      { pageSize: row.careful, suspect: row.suspect === null ? null : BigInt(row.suspect), strikes: row.strikes, atRisk: false },
     )
   })
 }

@@ -35,18 +35,18 @@ export function provenPoison(lane: Lane, carried: Carried): Result | null {
 /** Says, before it is carried, which event would be the guilty one. */
 export async function markSuspect({ db, schema }: Database, relay: string, lane: Lane, { position }: Carried): Promise<void> {
   const same = lane.care.suspect === position
-  lane.care = { ...lane.care, suspect: position, strikes: same ? lane.care.strikes : 0 }
+  lane.care = { ...lane.care, suspect: position, strikes: same ? lane.care.strikes : 0, atRisk: true }
   await sql`
-    update ${schema}.lanes set suspect = ${String(position)}::bigint, strikes = ${lane.care.strikes}::smallint
+    update ${schema}.lanes set suspect = ${String(position)}::bigint, strikes = ${lane.care.strikes}::smallint, at_risk = true
     where sink = ${lane.sink} and lane = ${lane.number} and relay = ${relay}`.execute(db)
 }
 
 /** The suspect was carried, and nobody died: what the relay may die of later is something else. */
 export async function acquit({ db, schema }: Database, relay: string, lane: Lane): Promise<void> {
-  lane.care = { ...lane.care, suspect: null, strikes: 0 }
   await sql`
-    update ${schema}.lanes set suspect = null, strikes = 0
+    update ${schema}.lanes set suspect = null, strikes = 0, at_risk = false
     where sink = ${lane.sink} and lane = ${lane.number} and relay = ${relay}`.execute(db)
+  lane.care = { ...lane.care, suspect: null, strikes: 0, atRisk: false }
 }
 
 /** So many events were settled, or there was nothing to carry: after enough of it the lane is carried as usual again. */
@@ -54,9 +54,9 @@ export async function survived({ db, schema }: Database, relay: string, lane: La
   lane.survived += events
   if (events > 0 && lane.survived < lane.care.pageSize * enoughPages) return
   await sql`
-    update ${schema}.lanes set careful = 0, suspect = null, strikes = 0
+    update ${schema}.lanes set careful = 0, suspect = null, strikes = 0, at_risk = false
     where sink = ${lane.sink} and lane = ${lane.number} and relay = ${relay}`.execute(db)
-  lane.care = { pageSize: 0, suspect: null, strikes: 0 }
+  lane.care = { pageSize: 0, suspect: null, strikes: 0, atRisk: false }
 }
 
 /**
