@@ -20,11 +20,12 @@ export async function fillDatabase(db: TestDatabase): Promise<pg.Client> {
   await emit(client, { key: 'o-3', payload: { answer: 'take' } })
   await emit(client, { key: 'o-4', deliver_at: '2099-01-01T00:00:00Z', payload: {} })
   await emit(client, { key: 'o-5', payload: { answer: 'refuse' } })
+  await emit(client, { key: 'o-8', payload: { answer: 'refuse' } })
   await carry(db.url, async () => {
     const { rows } = await client.query<{ state: string }>('select state from postrider.deliveries')
     const { rowCount } = await client.query(`select from postrider.attempts where outcome = 'delivered'`)
     const states = rows.map(({ state }) => state).sort()
-    return rowCount === 1 && states.join() === 'blocked,dead,dead,retrying,scheduled'
+    return rowCount === 1 && states.join() === 'blocked,dead,dead,dead,retrying,scheduled'
   })
   await emit(client, { key: 'o-6', payload: {} })
   return client

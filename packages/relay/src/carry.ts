@@ -50,7 +50,8 @@ export async function carry(lane: Lane, road: Road): Promise<void> {
     // Trouble that found no slot is due as before.
     if (carriage.unstarted.some(({ row }) => row !== null)) lane.dueAt = 0
     // A careful lane looks once more: when there is nothing left, nothing killed.
-    if (!claimed.page.more && carriage.unstarted.length === 0 && (lane.care.pageSize === 0 || lane.parked.size > 0)) await lane.rest()
+    if (!claimed.page.more && carriage.unstarted.length === 0 && (lane.care.pageSize === 0 || lane.parked.size > 0))
+      await lane.rest()
   }
   await finish(lane, road)
 }

@@ -32,6 +32,9 @@ interface Ended {
   readonly charged: boolean
 }
 
+/** The part of `pageMs` that a page has at least, however soon trouble comes due: one in so many. */
+const shortest = 5
+
 /** Events of one key in order; an event without a key, or of a sink that keeps no order, is alone. */
 function chainsOf(events: readonly Carried[], ordered: boolean): Carried[][] {
   if (!ordered) return events.map((carried) => [carried])
@@ -128,7 +131,9 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
     })
   }
 
-  const until = performance.now() + pace.pageMs
+  // What comes due meanwhile waits for the end of the page, so that end comes sooner.
+  const begun = performance.now()
+  const until = begun + Math.min(pace.pageMs, Math.max(pace.pageMs / shortest, lane.dueAt - begun))
   const stop = (): void => queue.close()
   lane.released.addEventListener('abort', stop)
   if (lane.released.aborted) stop()

@@ -79,13 +79,54 @@ describe('a suspect', () => {
     const id = await emit(client, 'k', 1)
     for (let death = 0; death < 8; death++) {
       const heard = sink.receipts.length
-      await until(async () => sink.receipts.length > heard || (await client.query('select 1 from postrider.dead_letters')).rows.length > 0, 'it was tried')
+      await until(
+        async () => sink.receipts.length > heard || (await client.query('select 1 from postrider.dead_letters')).rows.length > 0,
+        'it was tried',
+      )
       await sleep(30)
       await die(client)
     }
     down = false
-    await until(async () => (await client.query('select state from postrider.explain($1)', [id])).rows[0]?.state !== 'retrying', 'it is over')
+    await until(
+      async () => (await client.query('select state from postrider.explain($1)', [id])).rows[0]?.state !== 'retrying',
+      'it is over',
+    )
     expect((await client.query('select error from postrider.dead_letters')).rows).toEqual([])
+    await until(() => sink.delivered.length === 1, 'it arrived')
+  })
+
+  it('is not blamed for deaths during which it was not carried', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    let hangs = true
+    sink.answer = async (_, signal): Promise<Outcome> => {
+      if (hangs) await sleep(1_900, undefined, { signal }).catch(() => undefined)
+      return { kind: 'delivered' }
+    }
+    await using _ = run(db.url, [{ sink, lanes: 1 }], { slowMs: 1_000 })
+    await until(
+      async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 1,
+      'carried',
+    )
+    await client.query('update postrider.lanes set careful = 8')
+    await client.query(`select postrider.pause('sink', 'x')`)
+    await die(client)
+    await until(async () => (await care(client))[0] === 1, 'it carries one at a time')
+    await emit(client, 'k', 1)
+    await client.query(`select postrider.resume('sink')`)
+    await until(() => sink.receipts.length === 1, 'it is carried')
+    await client.query(`select postrider.pause('sink', 'x')`)
+    for (let death = 0; death < 4; death++) {
+      await die(client)
+      const taken = async (): Promise<boolean> =>
+        (await client.query('select 1 from postrider.lanes where leased_until > clock_timestamp()')).rows.length === 1
+      await until(taken, 'it was taken over')
+      await sleep(50)
+    }
+    expect((await client.query('select strikes from postrider.lanes')).rows).toEqual([{ strikes: 1 }])
+    hangs = false
+    await client.query(`select postrider.resume('sink')`)
     await until(() => sink.delivered.length === 1, 'it arrived')
   })
 })
@@ -99,7 +140,10 @@ describe('care', () => {
     sink.answer = () => (down ? failed : { kind: 'delivered' })
     await using _ = run(db.url, [{ sink, lanes: 2, circuit: { failures: 1, openMs: 1_000, mostMs: 1_000 } }])
     for (let key = 0; key < 20; key++) await emitRange(client, `k${key}`, 1, 5)
-    await until(async () => (await client.query(`select 1 from postrider.circuits where state = 'open'`)).rows.length === 1, 'it is open')
+    await until(
+      async () => (await client.query(`select 1 from postrider.circuits where state = 'open'`)).rows.length === 1,
+      'it is open',
+    )
     await die(client)
     await until(async () => (await care(client)).every((size) => size === 64), 'both are careful')
     // Both want to probe, again and again; only one may.
@@ -128,9 +172,14 @@ describe('care', () => {
     await using _ = run(db.url, [{ sink, lanes: 1 }], { slowMs: 50 })
     await until(async () => (await care(client)).length === 1, 'it is there')
     await client.query(`update postrider.lanes set careful = 8`)
-    await until(async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 1, 'carried')
+    await until(
+      async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 1,
+      'carried',
+    )
     await die(client)
-    await client.query(`select postrider.emit(jsonb_agg(jsonb_build_object('type', 'test.made', 'payload', jsonb_build_object('n', n)) order by n)) from generate_series(1, 30) as n`)
+    await client.query(
+      `select postrider.emit(jsonb_agg(jsonb_build_object('type', 'test.made', 'payload', jsonb_build_object('n', n)) order by n)) from generate_series(1, 30) as n`,
+    )
     await until(() => sink.delivered.length === 30, 'all arrived')
     expect(beside).toBe(0)
   })
@@ -145,7 +194,10 @@ describe('care', () => {
     }
     await using _ = run(db.url, [{ sink, lanes: 1 }], { slowMs: 50, leaseMs: 1_000 })
     await emitRange(client, 'k', 1, 3)
-    await until(async () => (await client.query(`select 1 from postrider.deliveries where error_code = 'slow'`)).rows.length === 1, 'it is parked')
+    await until(
+      async () => (await client.query(`select 1 from postrider.deliveries where error_code = 'slow'`)).rows.length === 1,
+      'it is parked',
+    )
     const died = performance.now()
     await die(client)
     await until(() => slow === 2, 'it was sent again')

@@ -36,7 +36,10 @@ describe('what was begun beside others that end', () => {
       return { kind: 'delivered' }
     }
     const first = run(db.url, [{ sink, lanes: 2, concurrency: 3 }], { slowMs: 100 })
-    await until(async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 2, 'carried')
+    await until(
+      async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 2,
+      'carried',
+    )
     await client.query('begin')
     await emit(client, slow, 1)
     await emit(client, failing, 2)
@@ -65,12 +68,18 @@ describe('a destination that is back is found out', () => {
     sink.answer = () => (down ? failed : { kind: 'delivered' })
     await using _ = run(db.url, [{ sink, lanes: 1, concurrency: 4, circuit: { failures: 3, openMs: 1_500, mostMs: 1_500 } }])
     for (let n = 1; n <= 20; n++) await emit(client, null, n, { expires_at: new Date(Date.now() + 800).toISOString() })
-    await until(async () => (await client.query(`select 1 from postrider.circuits where state = 'open'`)).rows.length === 1, 'it is open')
+    await until(
+      async () => (await client.query(`select 1 from postrider.circuits where state = 'open'`)).rows.length === 1,
+      'it is open',
+    )
     await emitRange(client, null, 21, 30)
     down = false
     await until(() => sink.delivered.length === 10, 'the others arrived', 5_000)
     expect(sink.numbers()).toEqual(range(21, 30))
-    await until(async () => (await client.query(`select 1 from postrider.attempts where outcome = 'expired'`)).rows.length === 20, 'it is recorded')
+    await until(
+      async () => (await client.query(`select 1 from postrider.attempts where outcome = 'expired'`)).rows.length === 20,
+      'it is recorded',
+    )
   })
 
   it('though what comes first waits behind a dead letter, and nobody is busy for nothing', async () => {
@@ -111,7 +120,10 @@ describe('a destination that is back is found out', () => {
     }
     await using _ = run(db.url, [{ sink, lanes: 2, circuit: { failures: 3, openMs: 500, mostMs: 500 } }])
     for (let key = 0; key < 20; key++) await emit(client, `k${key}`, key)
-    await until(async () => (await client.query(`select 1 from postrider.circuits where state = 'open'`)).rows.length === 1, 'it is open')
+    await until(
+      async () => (await client.query(`select 1 from postrider.circuits where state = 'open'`)).rows.length === 1,
+      'it is open',
+    )
     down = false
     await until(() => probes === 1, 'it is probed')
     // The lane that probes is lost; the right to probe would be theirs for seven seconds.

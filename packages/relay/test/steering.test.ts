@@ -15,7 +15,10 @@ describe('an operator whose transaction stays open', () => {
     const slow = new RecordingSink('slow')
     const other = new RecordingSink('other')
     await using _running = run(db.url, [{ sink: slow, lanes: 8 }, { sink: other }], { leaseMs: 1_000, connections: 4 })
-    await until(async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 12, 'carried')
+    await until(
+      async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 12,
+      'carried',
+    )
     if (steer.includes('resume')) await client.query(`update postrider.sinks set state = 'paused' where name = 'slow'`)
     await operator.query('begin')
     await operator.query(steer)
@@ -86,14 +89,19 @@ describe('an endpoint', () => {
     const family = new Family()
     family.prepare = (sink) => {
       sink.answer = () =>
-        family.sinks.size < 2 ? { kind: 'throttled', error: { code: 'throttled', message: 'answered 429' }, afterMs: 3_600_000 } : { kind: 'delivered' }
+        family.sinks.size < 2
+          ? { kind: 'throttled', error: { code: 'throttled', message: 'answered 429' }, afterMs: 3_600_000 }
+          : { kind: 'delivered' }
     }
     await using _ = run(db.url, [{ sink: family }], { leaseMs: 1_000 })
     await until(async () => (await client.query('select 1 from postrider.sinks')).rows.length === 1, 'the family is there')
     await client.query(add('a'))
     await until(() => family.sinks.size === 1, 'it is open')
     await emit(client, 'k', 1)
-    await until(async () => (await client.query('select 1 from postrider.circuits where quiet_until is not null')).rows.length === 1, 'it is quiet')
+    await until(
+      async () => (await client.query('select 1 from postrider.circuits where quiet_until is not null')).rows.length === 1,
+      'it is quiet',
+    )
     await sleep(500)
     await client.query(`select postrider.change_endpoint('hooks/a', '{"url": "https://a.test/two"}')`)
     await until(() => family.to('https://a.test/two').length === 1, 'it arrived', 3_000)
@@ -108,10 +116,18 @@ describe('a sink that skips what it cannot deliver', () => {
     let down = true
     sink.answer = () => (down ? failed : { kind: 'delivered' })
     await using _ = run(db.url, [
-      { sink, onDead: 'skip', retry: { delaysMs: [], jitter: 0, maxAgeMs: 60_000 }, circuit: { failures: 3, openMs: 500, mostMs: 500 } },
+      {
+        sink,
+        onDead: 'skip',
+        retry: { delaysMs: [], jitter: 0, maxAgeMs: 60_000 },
+        circuit: { failures: 3, openMs: 500, mostMs: 500 },
+      },
     ])
     const ids = await Promise.all(range(1, 3).map((n) => emit(client, null, n)))
-    await until(async () => (await client.query(`select 1 from postrider.circuits where state = 'open'`)).rows.length === 1, 'it is open')
+    await until(
+      async () => (await client.query(`select 1 from postrider.circuits where state = 'open'`)).rows.length === 1,
+      'it is open',
+    )
     down = false
     await until(() => sink.delivered.length === ids.length, 'all arrived')
     expect((await client.query(`select 1 from postrider.attempts where outcome = 'discarded'`)).rows).toEqual([])
