@@ -1,9 +1,13 @@
 /** The snippets of the pages are run as a reader runs them: against PostgreSQL, with the real program, in a shell. */
+import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { generateSecret } from '@postrider/webhook'
+import { buffer } from 'node:stream/consumers'
+import { generateSealKey, generateSecret } from '@postrider/webhook'
 import { expect, test } from 'vitest'
+import { readDurations } from './docs/durations.ts'
 import { ordersTable } from './docs/given.ts'
 import { blocksOf, kindOf, type Kind } from './docs/kinds.ts'
 import { readPage, readPages, type Page } from './docs/pages.ts'
@@ -84,6 +88,41 @@ test.each(pagesWith('sql', 'shell'))(
     }
   },
   // A command is a process of its own, and a page has many.
+  240_000,
+)
+
+test.each(blocksOf('shell with endpoints'))(
+  'the endpoints of $place are added, changed and removed while a relay runs',
+  async ({ block }) => {
+    await using db = await testDatabase()
+    await using shell = await openShell()
+    const pings: string[] = []
+    await using receiver = await startCustomer((body) => pings.push(body))
+    const hooks = {
+      kind: 'webhook',
+      endpoints: { secretKey: '${env:HOOKS_SECRET_KEY}' },
+      // Only addresses differ from what a reader types.
+      trust: 'internal',
+      allow: ['127.0.0.1'],
+    }
+    await writeFile(join(shell.directory, 'postrider.config.json'), JSON.stringify({ sinks: { hooks }, health: { port: 0 } }))
+    const env = { POSTRIDER_DATABASE_URL: db.url, HOOKS_SECRET_KEY: generateSealKey() }
+    const relay = shell.start('npx postrider start', env)
+    await relay.wrote('relay started')
+
+    const commands = block.text.replaceAll(/https:\/\/[^/]+/g, receiver.origin)
+    const typed = shell.start(commands, env)
+    expect(await typed.ended, typed.output()).toBe(0)
+    expect(typed.output().match(/^whsec_/gm)).toHaveLength(2)
+    expect(pings).toHaveLength(3)
+    for (const ping of pings) expect(JSON.parse(ping)).toMatchObject({ type: 'postrider.ping' })
+    const client = await db.client()
+    const { rows } = await client.query<{ action: string }>(
+      `select action from postrider.actions where sink = 'hooks/acme' order by id`,
+    )
+    expect(rows.map(({ action }) => action)).toEqual(['added', 'resumed', 'changed', 'changed', 'disabled', 'resumed', 'removed'])
+    await relay.interrupt()
+  },
   120_000,
 )
 
@@ -104,6 +143,49 @@ test('only the README has a command that stays up, so the road above runs every 
   const places = blocksOf('shell').filter(({ block }) => staysUp.test(block.text))
   expect(places.map(({ page }) => page.path)).toEqual(['README.md'])
 })
+
+test('what is kept for how long is what the tables say', async () => {
+  await using db = await testDatabase()
+  const client = await db.client()
+  const days = (column: string): string => `extract(epoch from ${column})::float8 * 1000 as "${column}"`
+  const { rows } = await client.query<Record<string, unknown>>(
+    `select slots, ${['width', 'keep', 'keep_dead', 'hold'].map(days).join()}, pass_lagging from postrider.ring`,
+  )
+  const written = readPage('docs/operating.md')
+    .rowsOf('How long things are kept')
+    .filter(([name = '']) => name.startsWith('--'))
+    .map(([name, value = '']) => [name, value.endsWith(' d') ? readDurations(value)[0] : value])
+  const { slots, width, keep, keep_dead: keepDead, hold, pass_lagging: passLagging } = rows[0] ?? {}
+  expect(Object.fromEntries(written)).toEqual({
+    '--count': String(slots),
+    '--width': width,
+    '--keep': keep,
+    '--keep-dead': keepDead,
+    '--hold': hold,
+    '--pass-lagging': passLagging === true ? 'yes' : 'no',
+  })
+})
+
+/** Takes whatever is sent. */
+async function startCustomer(hear: (body: string) => void): Promise<AsyncDisposable & { readonly origin: string }> {
+  const server = createServer((request, response) => {
+    buffer(request).then(
+      (body) => {
+        hear(body.toString())
+        response.writeHead(204).end()
+      },
+      () => response.destroy(),
+    )
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
 
 async function freePort(): Promise<number> {
   const probe = createServer()

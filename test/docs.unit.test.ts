@@ -1,6 +1,6 @@
 /** What the pages say, compared with what the code says. */
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo } from 'node:net'
@@ -74,6 +74,17 @@ test('the drawings show what the code has', () => {
   for (const [, name, file] of steps) if (name !== 'commit') expect(file).toMatch(new RegExp(`/${name}\\.ts$`))
 })
 
+test('the answers of explain are those of the database', async () => {
+  const source = await readFile(join(root, 'migrations/0010_views.sql'), 'utf8')
+  const [, reasons = ''] =
+    /create function postrider\.explain\(.*?\n {6}case verdict\.state\n(.*?)\n {6}end\n/s.exec(source) ?? []
+  const answers = [...reasons.matchAll(/^ {8}when '(\w+)' then/gm)].map(([, state]) => state)
+  expect(answers.length).toBeGreaterThan(9)
+  const explained = readPage('docs/trouble.md').rowsOf('One event')
+  // The rest is pending, and what is in no log is unknown.
+  expect(new Set(explained.map(([state]) => state))).toEqual(new Set([...answers, 'pending', 'unknown']))
+})
+
 test('the limits of an event are those of the code', () => {
   const written = writing
     .rowsOf('Limits')
@@ -82,7 +93,19 @@ test('the limits of an event are those of the code', () => {
 })
 
 test('the options of emit are those of the code', async () => {
-  const all = { id: 1, key: 1, order: 1, deliverAt: 1, expiresAt: 1, time: 1, subject: 1, tenant: 1, source: 1, contentType: 1, headers: 1 }
+  const all = {
+    id: 1,
+    key: 1,
+    order: 1,
+    deliverAt: 1,
+    expiresAt: 1,
+    time: 1,
+    subject: 1,
+    tenant: 1,
+    source: 1,
+    contentType: 1,
+    headers: 1,
+  }
   const named = writing.rowsOf('Options').map(([name = '']) => name)
   expect(named).toEqual(Object.keys(all satisfies Record<keyof EmitOptions, number>))
   const writer = createWriter({ source: 'docs', events: { a: event<null>() } })

@@ -8,6 +8,8 @@ export type Kind =
   | 'receiver'
   | 'sql'
   | 'shell'
+  /** Commands about endpoints: where there is a sink `hooks` that has them, and somebody at their addresses. */
+  | 'shell with endpoints'
   /** A whole configuration file. */
   | 'configuration'
   /** Keys of a configuration that has what it needs besides. */
@@ -26,6 +28,7 @@ const kinds: Readonly<Record<string, Kind>> = {
   'ts receiver-postrider.ts': 'receiver',
   sql: 'sql',
   sh: 'shell',
+  'sh endpoints': 'shell with endpoints',
   'yaml postrider.config.yaml': 'configuration',
   'ts postrider.config.ts': 'configuration',
   yaml: 'part of a configuration',

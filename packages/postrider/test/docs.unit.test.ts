@@ -3,15 +3,17 @@ import { channel } from 'node:diagnostics_channel'
 import { readFile } from 'node:fs/promises'
 import type { Messages, RelayHealth } from '@postrider/relay'
 import { isPostriderError } from '@postrider/schema'
-import { readPage } from '@postrider/test/docs'
+import { readPage, readPages, type Page } from '@postrider/test/docs'
 import { generateSecret } from '@postrider/webhook'
 import { expect, test } from 'vitest'
+import type { Command } from 'commander'
 import { z } from 'zod'
 import { loadConfig } from '../src/config/load.ts'
 import { configShape } from '../src/config/shape.ts'
 import { serveHealth } from '../src/health.ts'
 import { createLog } from '../src/log.ts'
 import { followRelays } from '../src/log/follow.ts'
+import { createProgram } from '../src/program.ts'
 import { temporaryDirectory } from './directory.ts'
 
 const configuration = readPage('docs/configuration.md')
@@ -149,6 +151,59 @@ test('the variables of the environment are those that the program reads', async 
   expect(read.length).toBeGreaterThan(0)
   expect(configuration.rowsOf('Environment and flags')).toEqual(read)
 })
+
+/** What is wrong with a command as a text names it, without its arguments; null when it is there, with all of its flags. */
+function faultOf(words: readonly string[]): string | null {
+  let command: Command = createProgram()
+  const rest = [...words]
+  for (; rest[0] !== undefined && command.commands.length > 0; rest.shift()) {
+    const inner = command.commands.find((one) => one.name() === rest[0])
+    if (inner === undefined) return `${command.name()} has no command ${rest[0]}`
+    command = inner
+  }
+  const flags = rest.filter((word) => /^--?[a-z]/.test(word))
+  const unknown = flags.find((flag) => !command.options.some(({ short, long }) => flag === short || flag === long))
+  return unknown === undefined ? null : `${command.name()} has no ${unknown}`
+}
+
+/** Commands in the sentences and tables of a page; those in its blocks are run. */
+function commandsOf({ text }: Page): readonly string[] {
+  const prose = text.replaceAll(/^```.*?^```$/gms, '')
+  return [...prose.matchAll(/`(?:npx )?postrider ([a-z][^`]*)`/g)].map(([, command = '']) => command)
+}
+
+test.each(readPages())('every command that $path speaks of is there, with its flags', (page) => {
+  expect(commandsOf(page).flatMap((command) => faultOf(command.split(/\s+/)) ?? [])).toEqual([])
+})
+
+test('a command that is not there is noticed', () => {
+  expect(readPages().flatMap(commandsOf).length).toBeGreaterThan(20)
+  expect(faultOf(['ops', 'watch'])).toBeNull()
+  expect(faultOf(['dead', 'revive'])).toBe('dead has no command revive')
+  expect(faultOf(['status', '--loud'])).toBe('status has no --loud')
+})
+
+test('the flags of filters and segments are explained, and no other', () => {
+  const trouble = readPage('docs/trouble.md')
+  const program = createProgram()
+  const find = (...names: string[]): Command =>
+    names.reduce<Command>((command, name) => command.commands.find((one) => one.name() === name) ?? command, program)
+  const filters = trouble.rowsOf('Many at once').flatMap(([name = '']) => (name.startsWith('--') ? [name] : []))
+  const flags = new Set(['retry', 'discard', 'skip', 'replay'].flatMap((name) => longs(find(name))))
+  const common = /^--(all|as-new|dry-run|yes|wait|rate|reason|actor|config|json|quiet|no-color|database-url-file|schema)$/
+  expect(filters.toSorted()).toEqual([...flags].filter((flag) => !common.test(flag)).toSorted())
+
+  const ring = operating.rowsOf('How long things are kept').flatMap(([name = '']) => (name.startsWith('--') ? [name] : []))
+  expect([...ring, '--no-pass-lagging'].toSorted()).toEqual(
+    longs(find('migrate', 'segments'))
+      .filter((flag) => !common.test(flag))
+      .toSorted(),
+  )
+})
+
+function longs(command: Command): string[] {
+  return command.options.flatMap(({ long }) => long ?? [])
+}
 
 const exampleOf = (name: string): Record<string, unknown> =>
   JSON.parse(operating.blocks.find((block) => block.name === name)?.text ?? '') as Record<string, unknown>

@@ -72,7 +72,9 @@ function detailOf(given: unknown): AttemptDetail | undefined {
   if (typeof given !== 'object' || given === null) return undefined
   try {
     const text = JSON.stringify(given, (_name, value: unknown) => (typeof value === 'string' ? storable(value) : value))
-    return text.length > 65_536 ? { truncated: true } : (JSON.parse(text) as AttemptDetail)
+    if (text.length > 65_536) return { truncated: true }
+    // What is left of such characters stands in names.
+    return /\\u(?:0000|d[89a-f])/i.test(text) ? { unreadable: true } : (JSON.parse(text) as AttemptDetail)
   } catch {
     return { unreadable: true }
   }

@@ -20,7 +20,10 @@ test('a relay that is told to refuse does not start on a restored copy, and chan
   const sink = new RecordingSink()
   await emit(client, 'k', 1)
   const relay = run(db.url, [{ sink }], { onRestore: 'refuse' })
-  await expect(relay.stop()).rejects.toMatchObject({ code: 'cluster_changed', next: expect.stringContaining('onRestore') as string })
+  await expect(relay.stop()).rejects.toMatchObject({
+    code: 'cluster_changed',
+    next: expect.stringContaining('onRestore') as string,
+  })
   expect((await client.query('select from postrider.sinks')).rowCount).toBe(0)
   expect((await client.query<{ moved: boolean }>('select postrider.is_moved() as moved')).rows).toEqual([{ moved: true }])
 })
