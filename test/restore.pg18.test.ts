@@ -177,12 +177,13 @@ async function fillShop(url: string): Promise<{ readonly client: pg.Client; read
   return { client, late }
 }
 
-describe.skipIf(found === null)(found === null ? `backup and restore (${missingTools})` : 'backup and restore', () => {
+describe.skipIf(found === null)(`backup and restore${found === null ? ` (${missingTools})` : ''}`, () => {
   test.for([
     ['with transaction ids far below', 0, 6_000, []],
     ['with transaction ids far above, of the schema alone', 15_000, 0, ['--schema=postrider']],
   ] as const)(
     'pg_dump and pg_restore into a cluster %s: everything undone goes out once and in order, nothing that was done',
+    { timeout: 120_000 },
     async ([, burnThere, burnHere, what]) => {
       const folder = await directory()
       await using here = await start()
@@ -282,7 +283,6 @@ describe.skipIf(found === null)(found === null ? `backup and restore (${missingT
         names.map((name, nth) => beforePassing[nth]! + (name === 'only_b' ? 0 : 24)),
       )
     },
-    120_000,
   )
 
   test('a relay that runs on while its database is replaced by a restored one anchors it, and goes on', async () => {

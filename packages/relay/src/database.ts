@@ -92,8 +92,7 @@ class ServerLife {
 export const planSettings: string =
   'set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off; set jit = off;'
 
-const sessionSettings =
-  `${planSettings}` + "set client_min_messages = warning; set default_transaction_isolation = 'read committed'"
+const sessionSettings = `${planSettings} set client_min_messages = warning; set default_transaction_isolation = 'read committed'`
 
 /** Prepares each new session, and gives each distinct statement a name, so that PostgreSQL parses and plans it once in a session. */
 function prepared(pool: pg.Pool, server: ServerLife, timeoutMs: number): PostgresPool {

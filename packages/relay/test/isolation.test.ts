@@ -39,6 +39,7 @@ describe('nothing stands still', () => {
     ['nothing', undefined],
     ['an unknown word', { kind: 'maybe' }],
     ['a BigInt in its detail', { ...failed, detail: { n: 1n } }],
+    ['a name in its detail that no database holds', { ...failed, detail: { 'a\0b': 1, '\ud800': 2 } }],
     [
       'a detail that holds itself',
       {

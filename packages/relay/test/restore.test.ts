@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { subscribe, type Messages } from '../src/channels.ts'
 import { claimPage } from '../src/claim.ts'
 import { openDatabase } from '../src/database.ts'
+import type { Lane } from '../src/lane.ts'
 import { claimLanes } from '../src/leases.ts'
 import { settingsOf } from '../src/options.ts'
 import { Routes } from '../src/routes.ts'
@@ -64,30 +65,35 @@ test('where history was lost, a relay neither reads nor settles by a checkpoint 
     const { sinks } = settingsOf({ connectionString: db.url, sinks: [{ sink: new RecordingSink(), lanes: 1 }] })
     const routes = new Routes(sinks, () => undefined)
     for (const sink of sinks) await routes.put(database, sink)
-    const route = routes.all[0]!
+    const [route] = routes.all
+    const claim = async (relay: string): Promise<Lane> => {
+      const [lane] = route === undefined ? [] : await claimLanes(database, relay, route, 1, [], 60_000)
+      if (lane === undefined) throw new Error('not claimed')
+      return lane
+    }
     await emitRange(client, 'k', 1, 5)
-    const [ours] = await claimLanes(database, a, route, 1, [], 60_000)
+    const ours = await claim(a)
     const nothing = { finished: [], spared: [], parked: [], blocked: [], unstarted: [] }
-    const page = await claimPage(database, ours!, 100)
-    await settle(database, a, ours!, settlementOf(ours!, page, nothing, [], [], false))
-    const inHand = settlementOf(ours!, await claimPage(database, ours!, 100), nothing, [], [], false)
+    const page = await claimPage(database, ours, 100)
+    await settle(database, a, ours, settlementOf(ours, page, nothing, [], [], false))
+    const inHand = settlementOf(ours, await claimPage(database, ours, 100), nothing, [], [], false)
 
     await client.query('delete from postrider.checkpoints where fence > 1')
     await client.query(`update postrider.lanes set leased_until = '-infinity'`)
-    const [theirs] = await claimLanes(database, b, route, 1, [], 60_000)
-    const first = await claimPage(database, theirs!, 2)
-    await settle(database, b, theirs!, settlementOf(theirs!, first, nothing, [], [], false))
-    expect(theirs!.fence).toBe(ours!.fence)
+    const theirs = await claim(b)
+    const first = await claimPage(database, theirs, 2)
+    await settle(database, b, theirs, settlementOf(theirs, first, nothing, [], [], false))
+    expect(theirs.fence).toBe(ours.fence)
 
-    await expect(settle(database, a, ours!, inHand)).rejects.toMatchObject({ code: 'stale_fence' })
-    ours!.life = -1 // as after any connection that broke
-    await expect(claimPage(database, ours!, 100)).rejects.toMatchObject({ code: 'stale_fence' })
-    expect((await claimPage(database, theirs!, 100)).events.map(({ event }) => event.position)).toEqual(['3', '4', '5'])
+    await expect(settle(database, a, ours, inHand)).rejects.toMatchObject({ code: 'stale_fence' })
+    ours.life = -1 // as after any connection that broke
+    await expect(claimPage(database, ours, 100)).rejects.toMatchObject({ code: 'stale_fence' })
+    expect((await claimPage(database, theirs, 100)).events.map(({ event }) => event.position)).toEqual(['3', '4', '5'])
 
     // And nobody reads where cursors mean nothing.
     await client.query(restored)
-    theirs!.life = -1
-    await expect(claimPage(database, theirs!, 100)).rejects.toMatchObject({ code: 'stale_fence' })
+    theirs.life = -1
+    await expect(claimPage(database, theirs, 100)).rejects.toMatchObject({ code: 'stale_fence' })
   } finally {
     await database.close()
   }
