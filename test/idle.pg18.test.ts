@@ -8,6 +8,8 @@ import { startRelay } from './relay-process.ts'
 import { until } from './until.ts'
 
 const idleMs = 10_000
+/** Statements of one turn of the chores, of which there is one in 10 s. */
+const turnOfChores = 8
 
 test('an idle relay costs less than one percent of a core, and says nothing to the database more often than it polls', async () => {
   await using server = await startPostgres({ settings: { shared_preload_libraries: 'pg_stat_statements' } })
@@ -37,6 +39,6 @@ test('an idle relay costs less than one percent of a core, and says nothing to t
   expect(
     rows.reduce((sum, { calls }) => sum + calls, 0),
     JSON.stringify(rows, null, 1),
-  ).toBeLessThanOrEqual(2 * (idleMs / 1_000))
+  ).toBeLessThanOrEqual(2 * (idleMs / 1_000) + turnOfChores)
   expect(used).toBeLessThan(idleMs / 100)
 }, 60_000)

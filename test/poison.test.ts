@@ -48,7 +48,11 @@ test('an event that kills every relay that carries it is found, and parked dead,
     await using relays = await keepAlive(() =>
       startRelay(db.url, receiver, { leaseMs: 1_000, pageSize: 100, poison: 'test.poison', sink: { lanes: 2 } }),
     )
-    await until('the poison is dead', async () => (await client.query('select 1 from postrider.dead_letters')).rows.length === 1, 60_000)
+    await until(
+      'the poison is dead',
+      async () => (await client.query('select 1 from postrider.dead_letters')).rows.length === 1,
+      60_000,
+    )
     // The other 20 of its key wait behind it, as the sink demands.
     await until('the others arrived', () => receiver.distinct >= 600 - 20, 30_000)
     const { rows: dead } = await client.query(`select type, key, error_code, error from postrider.dead_letters`)

@@ -51,7 +51,9 @@ const relay = createRelay({
   ...options,
   sinks: sinks.map(({ name, url, secret, timeouts = {}, ...rest }) => ({
     ...rest,
-    sink: deadly(createWebhookSink({ name, url, timeouts, secrets: { current: secret }, trust: 'internal', allow: ['127.0.0.0/8'] })),
+    sink: deadly(
+      createWebhookSink({ name, url, timeouts, secrets: { current: secret }, trust: 'internal', allow: ['127.0.0.0/8'] }),
+    ),
   })),
 })
 try {

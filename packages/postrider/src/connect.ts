@@ -97,7 +97,11 @@ function explain(error: unknown, url: string, schema: string): unknown {
 }
 
 /** What functions of the schema refuse, with DETAIL `{"path": "since"}` and a hint. */
-const refusals: Readonly<Record<string, ErrorCode>> = { PR001: 'invalid_event', PR004: 'invalid_filter', PR005: 'invalid_endpoint' }
+const refusals: Readonly<Record<string, ErrorCode>> = {
+  PR001: 'invalid_event',
+  PR004: 'invalid_filter',
+  PR005: 'invalid_endpoint',
+}
 
 function refusalOf(error: pg.DatabaseError): PostriderError | null {
   const code = refusals[error.code ?? '']

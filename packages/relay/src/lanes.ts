@@ -14,11 +14,19 @@ interface Carrying {
   readonly ended: Promise<void>
 }
 
+/** What others of this relay should know. */
+interface LanesNews {
+  /** There are more lanes to look at the log for. */
+  claimed(): void
+  /** There are operations to work off. */
+  operations(): void
+}
+
 /** The lanes that this relay holds: keeps their leases, takes its share of the free ones, and gives back what is above it. */
 export class Lanes {
   readonly #road: Omit<Road, 'lose'>
   readonly #routes: Routes
-  readonly #onClaimed: () => void
+  readonly #tell: LanesNews
   readonly #held = new Map<string, Carrying>()
   #sweptAt = performance.now()
   /** The life of the database that was made sure of. */
@@ -26,10 +34,10 @@ export class Lanes {
   /** Rung when leases should be looked at before their time. */
   readonly bell: Bell = new Bell()
 
-  constructor(road: Omit<Road, 'lose'>, routes: Routes, onClaimed: () => void) {
+  constructor(road: Omit<Road, 'lose'>, routes: Routes, tell: LanesNews) {
     this.#road = road
     this.#routes = routes
-    this.#onClaimed = onClaimed
+    this.#tell = tell
   }
 
   get held(): readonly Lane[] {
@@ -120,6 +128,7 @@ export class Lanes {
       if (renewed && !this.#held.has(nameOf(sink, lane))) await releaseLane(leaseDatabase, relay, sink, lane)
     }
     this.lookAtTrouble(now.due)
+    if (now.operations) this.#tell.operations()
     const routes = this.#routes.all
     // An endpoint that is no longer carried.
     for (const lane of this.held) if (!routes.includes(lane.route)) lane.release()
@@ -131,7 +140,7 @@ export class Lanes {
       const numbers = held.map(({ number }) => number)
       const claimed = await claimLanes(leaseDatabase, relay, route, share - held.length, numbers, leaseMs)
       for (const lane of claimed) this.#begin(lane, signal)
-      if (claimed.length > 0) this.#onClaimed()
+      if (claimed.length > 0) this.#tell.claimed()
     }
     this.#sweep()
     const nextPauseEnd = Math.min(...now.sinks.map(({ resumes_in_ms: ms }) => (ms !== null && ms > 0 ? ms : Infinity)))

@@ -30,6 +30,8 @@ export interface Beat {
   readonly sinks: readonly SinkState[]
   /** Which endpoints there are: a word that changes with any of them. */
   readonly endpoints: string
+  /** An operation of an operator is to be worked off. */
+  readonly operations: boolean
 }
 
 /** Who says that it lives. */
@@ -50,6 +52,7 @@ export async function beat({ db, schema }: Database, self: Self, leaseMs: number
     next_expiry_ms: number | null
     sinks: Beat['sinks'] | null
     endpoints: string
+    operations: boolean
   }>`
     with alive as (
       insert into ${schema}.relays as r (id, name, version, sinks)
@@ -86,7 +89,8 @@ export async function beat({ db, schema }: Database, self: Self, leaseMs: number
       (
         -- The sum and not the newest: what changed first may be committed last.
         select concat(count(*), ' ', sum(extract(epoch from s.changed_at))) from ${schema}.sinks as s where s.family = any(${self.sinks}::text[])
-      ) as endpoints`.execute(db)
+      ) as endpoints,
+      exists (select from ${schema}.operations where state in ('pending', 'running')) as operations`.execute(db)
   const row = rows[0]
   return {
     mine: row?.mine ?? [],
@@ -95,6 +99,7 @@ export async function beat({ db, schema }: Database, self: Self, leaseMs: number
     nextExpiryMs: row?.next_expiry_ms ?? null,
     sinks: row?.sinks ?? [],
     endpoints: row?.endpoints ?? '',
+    operations: row?.operations ?? false,
   }
 }
 

@@ -9,12 +9,10 @@ export interface OperationsContext {
   readonly database: Database
   /** Does something with the database until it succeeds or the signal aborts. */
   readonly untilDone: <T>(signal: AbortSignal, work: () => Promise<T>) => Promise<T | undefined>
-  /** Rung when somebody has said that there is a new operation. */
+  /** Rung when there may be an operation: at a notification, and at every beat while there is one. */
   readonly bell: Bell
 }
 
-/** How often an idle relay looks, should the notification be lost. */
-const idleMs = 1_000
 /** While none of the operations can go on: their rate, their own events or another relay keep them. */
 const stuckMs = 200
 /** A piece holds up settles of its lanes, so it is made as large as it can be in this time. */
@@ -44,7 +42,7 @@ export async function runOperations(context: OperationsContext, signal: AbortSig
       if (signal.aborted) return
     }
     // Between two pieces settles have their turn: those that wait for a lock get it before the next piece does.
-    if (!moved) await bell.wait(open.length > 0 ? stuckMs : idleMs, signal)
+    if (!moved) await bell.wait(open.length > 0 ? stuckMs : Infinity, signal)
   }
 }
 

@@ -71,11 +71,16 @@ function msOf(given: unknown): number | undefined {
 function detailOf(given: unknown): AttemptDetail | undefined {
   if (typeof given !== 'object' || given === null) return undefined
   try {
-    const text = JSON.stringify(given, (_name, value: unknown) => (typeof value === 'string' ? storable(value) : value))
-    if (text.length > 65_536) return { truncated: true }
-    // What is left of such characters stands in names.
-    return /\\u(?:0000|d[89a-f])/i.test(text) ? { unreadable: true } : (JSON.parse(text) as AttemptDetail)
+    const text = JSON.stringify(given, (_name, value: unknown) => readable(value))
+    return text.length > 65_536 ? { truncated: true } : (JSON.parse(text) as AttemptDetail)
   } catch {
     return { unreadable: true }
   }
+}
+
+/** jsonb refuses in a name what it refuses in a value. */
+function readable(value: unknown): unknown {
+  if (typeof value === 'string') return storable(value)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [storable(name), inner]))
 }

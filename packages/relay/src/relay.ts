@@ -92,7 +92,7 @@ class RunningRelay implements Relay {
         open: (signal) => this.#open(signal, true),
       },
       this.#routes,
-      () => this.#wake.ring(),
+      { claimed: () => this.#wake.ring(), operations: () => this.#operations.ring() },
     )
     this.#lanes = lanes
     this.#wake = new Wake(settings, this.id, {

@@ -7,7 +7,12 @@ import { emit, emitRange, failed, quick, range, RecordingSink, run, until, type 
 
 /** Opens soon and for a short time, so that a test can wait for it. */
 const circuit = { failures: 10, openMs: 300, mostMs: 1_200 }
-const invalid: Outcome = { ...failed, scope: 'event', error: { code: 'status_4xx', message: 'answered 422' }, status: 422 } as Outcome
+const invalid: Outcome = {
+  ...failed,
+  scope: 'event',
+  error: { code: 'status_4xx', message: 'answered 422' },
+  status: 422,
+} as Outcome
 
 describe('a sink whose destination is down', () => {
   let db: TestDatabase
@@ -127,7 +132,9 @@ describe('a sink whose destination is down', () => {
     start([{ sink, circuit: { failures: 10, openMs: 1_500, mostMs: 1_500 } }])
     start([{ sink: other, circuit: { failures: 10, openMs: 1_500, mostMs: 1_500 } }])
     await until(async () => {
-      const { rows: found } = await client.query('select count(distinct relay)::int as n from postrider.lanes where relay is not null')
+      const { rows: found } = await client.query(
+        'select count(distinct relay)::int as n from postrider.lanes where relay is not null',
+      )
       return found[0]?.n === 2
     }, 'both have lanes')
     await emitRange(client, null, 1, 200)
@@ -146,7 +153,9 @@ describe('a sink whose destination is down', () => {
 
   it('is not what one event says that fails again and again, while others arrive or are not there', async () => {
     sink.answer = ({ n }) => (n === 1 ? failed : { kind: 'delivered' })
-    start([{ sink, circuit: { ...circuit, failures: 3 }, retry: { delaysMs: Array<number>(8).fill(20), jitter: 0, maxAgeMs: 60_000 } }])
+    start([
+      { sink, circuit: { ...circuit, failures: 3 }, retry: { delaysMs: Array<number>(8).fill(20), jitter: 0, maxAgeMs: 60_000 } },
+    ])
     const id = await emit(client, 'poor', 1)
     await until(async () => (await one(`select state from postrider.explain('${id}')`))['state'] === 'dead', 'it is dead')
     expect(sink.receipts.length).toBe(9)
@@ -165,7 +174,14 @@ describe('a sink whose destination is down', () => {
     // The first event fails whatever happens; the others would be taken.
     let down = true
     sink.answer = ({ n }) => (down || n === 1 ? failed : { kind: 'delivered' })
-    start([{ sink, lanes: 1, circuit: { failures: 2, openMs: 100, mostMs: 100 }, retry: { delaysMs: [60_000], jitter: 0, maxAgeMs: 600_000 } }])
+    start([
+      {
+        sink,
+        lanes: 1,
+        circuit: { failures: 2, openMs: 100, mostMs: 100 },
+        retry: { delaysMs: [60_000], jitter: 0, maxAgeMs: 600_000 },
+      },
+    ])
     await emitRange(client, null, 1, 30)
     await until(async () => (await state()) === 'open', 'the circuit is open')
     down = false
@@ -175,7 +191,8 @@ describe('a sink whose destination is down', () => {
 
   it('that says it is gone twice stands still, and nothing of it is lost', async () => {
     let gone = true
-    sink.answer = () => (gone ? { kind: 'gone', error: { code: 'gone', message: 'answered 410' }, status: 410 } : { kind: 'delivered' })
+    sink.answer = () =>
+      gone ? { kind: 'gone', error: { code: 'gone', message: 'answered 410' }, status: 410 } : { kind: 'delivered' }
     start([{ sink }])
     await emitRange(client, 'o', 1, 20)
     await until(async () => (await state()) === 'open', 'it was heard once')
@@ -240,7 +257,10 @@ describe('steering a sink', () => {
     const sink = new RecordingSink()
     await using running = run(db.url, [{ sink }])
     await until(() => running.relay.health().listener === 'listening', 'it hears')
-    await until(async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 4, 'carried')
+    await until(
+      async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 4,
+      'carried',
+    )
     await client.query(`select postrider.pause('sink', 'two seconds', '2 seconds')`)
     const paused = performance.now()
     await sleep(600)
@@ -296,7 +316,10 @@ describe('steering a sink', () => {
     }
     await using _one = run(db.url, [{ sink: make(), concurrency: 8, rate: 50 }])
     await using _two = run(db.url, [{ sink: make(), concurrency: 8, rate: 50 }])
-    await until(async () => (await client.query('select count(distinct relay)::int as n from postrider.lanes')).rows[0]?.n === 2, 'both carry')
+    await until(
+      async () => (await client.query('select count(distinct relay)::int as n from postrider.lanes')).rows[0]?.n === 2,
+      'both carry',
+    )
     await emitRange(client, null, 1, 600)
     await sleep(2_500)
     // 50 a second, and what a bucket holds at first.

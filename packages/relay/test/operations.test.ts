@@ -39,8 +39,11 @@ describe('operations', () => {
     await db[Symbol.asyncDispose]()
   })
 
+  /** Those who work hear of an operation, as relays do by notifications and beats. */
+  const bells = new Set<Bell>()
   /** One who works on operations, as every relay does. */
   function work(bell = new Bell(), signal = stop.signal): Promise<void> {
+    bells.add(bell)
     const failures: unknown[] = []
     return runOperations(
       { database, bell, untilDone: (until, task) => untilDone(until, task, (error) => failures.push(error)) },
@@ -51,6 +54,7 @@ describe('operations', () => {
     const { rows } = await client.query<Operation>(`select * from postrider.${call}`)
     const [operation] = rows
     if (operation === undefined) throw new Error('no operation')
+    for (const bell of bells) bell.ring()
     return operation
   }
   const read = async ({ id }: Operation): Promise<Operation | undefined> =>
@@ -76,13 +80,10 @@ describe('operations', () => {
   it('are taken up at a notification, worked off in pieces, and delivered in order per key', async () => {
     await letters(3_000)
     const sink = new RecordingSink()
-    const bell = new Bell()
-    working = work(bell)
     running = run(db.url, [{ sink, retry: quick }])
     await until(() => running?.relay.health().lanes.length === 4, 'the relay carries')
     const retry = await start(`retry_matching('{"sink": "sink"}')`)
     const before = performance.now()
-    bell.ring()
     await until(async () => Number((await read(retry))?.done) > 0, 'it has begun')
     expect(performance.now() - before).toBeLessThan(1_000)
     await ended(retry)
@@ -92,8 +93,11 @@ describe('operations', () => {
 
   it('are found without a notification too', async () => {
     await letters(10)
-    working = work()
     const retry = await start(`retry_matching('{}')`)
+    await client.query('select postrider.cancel_operation($1)', [retry.id])
+    running = run(db.url, [{ sink: new RecordingSink(), retry: quick }])
+    await until(() => running?.relay.health().lanes.length === 4, 'the relay carries')
+    await client.query(`update postrider.operations set state = 'pending' where id = $1`, [retry.id])
     await ended(retry)
     expect(await read(retry)).toMatchObject({ done: '10' })
   })

@@ -111,7 +111,8 @@ describe('an event that cannot be delivered', () => {
     await using db = await testDatabase()
     const client = await db.client()
     const sink = new RecordingSink()
-    sink.answer = ({ n }) => (n === 1 ? { kind: 'reject', error: { code: 'payload_refused', message: 'answered 413' } } : { kind: 'delivered' })
+    sink.answer = ({ n }) =>
+      n === 1 ? { kind: 'reject', error: { code: 'payload_refused', message: 'answered 413' } } : { kind: 'delivered' }
     await using _ = run(db.url, [{ sink, onDead: 'skip', audit: 'none' }])
     const id = await emit(client, 'o', 1)
     await emitRange(client, 'o', 2, 5)
@@ -145,7 +146,8 @@ describe('an event that cannot be delivered', () => {
     await using db = await testDatabase()
     const client = await db.client()
     const sink = new RecordingSink()
-    sink.answer = ({ n }) => (n === 1 ? { kind: 'reject', error: { code: 'payload_refused', message: 'answered 413' } } : { kind: 'delivered' })
+    sink.answer = ({ n }) =>
+      n === 1 ? { kind: 'reject', error: { code: 'payload_refused', message: 'answered 413' } } : { kind: 'delivered' }
     await using _ = run(db.url, [{ sink }])
     await emit(client, 'o', 1)
     await emitRange(client, 'o', 2, 200)
