@@ -84,7 +84,7 @@ async function start(kind: string, filter: unknown, more: Record<string, unknown
     given.as_new,
     given.actor,
   ])
-  return rows[0]
+  return rows.at(0)!
 }
 
 async function advance(id: string, budget = 500, session = client): Promise<Operation | null> {
@@ -118,7 +118,7 @@ async function states(sink = 'shop'): Promise<Record<string, string>> {
 
 async function count(text: string, values: unknown[] = []): Promise<number> {
   const { rows } = await client.query<{ n: number }>(`select count(*)::int as n from ${text}`, values)
-  return rows[0].n
+  return rows.at(0)!.n
 }
 
 const nobody = '0192b0f0-0000-7000-8000-000000000000'
@@ -264,7 +264,7 @@ describe('a filter', () => {
       [{ tenant: 'acme' }, [acme]],
       [{ min_attempts: 4 }, [tried]],
       [{ error_code: 'payload_refused' }, [refused]],
-      [{ fingerprint: rows[0].fingerprint }, [refused]],
+      [{ fingerprint: rows.at(0)!.fingerprint }, [refused]],
       [{ ids: [user, keyed, plain.toUpperCase()], sink: 'shop' }, [plain, user, keyed]],
       [{ since: hour(-1), until: hour(1), sink: 'shop' }, all],
       [{ since: hour(1) }, []],
@@ -492,7 +492,7 @@ describe('a skip', () => {
     await put(ids.slice(0, 1))
     await put(ids.slice(1), { state: 'scheduled' })
     await finish(await start('skip', { sink: 'shop' }))
-    expect(await states()).toEqual({ [ids[0]]: 'dead' })
+    expect(await states()).toEqual({ [ids.at(0)!]: 'dead' })
   })
 })
 
@@ -556,9 +556,9 @@ describe('a replay', () => {
       `select to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at from postrider.events order by position`,
     )
     const total = async (filter: object): Promise<number> => Number((await start('replay', filter, { sink: 'shop' })).total)
-    expect(await total({ since: rows[10].at })).toBe(30)
-    expect(await total({ until: rows[10].at })).toBe(10)
-    expect(await total({ since: rows[10].at, until: rows[20].at })).toBe(10)
+    expect(await total({ since: rows.at(10)!.at })).toBe(30)
+    expect(await total({ until: rows.at(10)!.at })).toBe(10)
+    expect(await total({ since: rows.at(10)!.at, until: rows.at(20)!.at })).toBe(10)
     expect(await total({ key: 'k3' })).toBe(4)
     expect(await total({ ids: ids.slice(5, 8) })).toBe(3)
     expect(await total({ ids: ids.slice(5, 8), key: 'k6' })).toBe(1)
@@ -608,7 +608,7 @@ describe('a replay', () => {
       `select array[postrider.replay_id(1, $1), postrider.replay_id(1, $1), postrider.replay_id(2, $1), postrider.replay_id(1, $2)]::text[] as ids`,
       [nobody, nobody.replace('7', '8')],
     )
-    const ids = rows[0].ids
+    const ids = rows.at(0)!.ids
     expect(ids[0]).toBe(ids[1])
     expect(new Set(ids).size).toBe(3)
     for (const id of ids) expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
@@ -773,7 +773,7 @@ describe('an operation', () => {
     await put(ids.slice(4, 5), { state: 'blocked' })
     const run = async (call: string): Promise<string> => {
       const { rows } = await client.query<Operation>(`select * from postrider.${call}`)
-      return (await finish(rows[0])).done
+      return (await finish(rows.at(0)!)).done
     }
     expect(await run(`retry_matching('{"ids": ["${ids[0]}"]}')`)).toBe('1')
     expect(await run(`discard_matching('{"ids": ["${ids[1]}"]}', 'useless')`)).toBe('1')
