@@ -4,7 +4,7 @@ import { publish } from './channels.ts'
 import type { Cursor } from './cursor.ts'
 import type { Database } from './database.ts'
 import type { Lane } from './lane.ts'
-import type { AttemptRow, Settlement, TroubleRow } from './settlement.ts'
+import { settlementWithoutProof, type AttemptRow, type Settlement, type TroubleRow } from './settlement.ts'
 import type { Tables } from './tables.ts'
 
 /**
@@ -14,20 +14,27 @@ import type { Tables } from './tables.ts'
  * @throws PostriderError `stale_fence`: another relay has the lane, nothing was written.
  */
 export async function settle(database: Database, relay: string, lane: Lane, settlement: Settlement): Promise<true> {
-  const { cursor, rows, gone, keys } = settlement
   const fence = lane.fence + 1n
   publish('postrider:settling', { sink: lane.sink, lane: lane.number, fence: String(fence) })
   let horizon: string
+  let written = settlement
   try {
-    horizon =
-      rows.length === 0 && gone.length === 0 && keys.length === 0
-        ? await write(database, database.db, relay, lane, fence, settlement)
-        : await database.db.transaction().execute(async (trx) => {
-            await sql`select ${database.schema}.lock_trouble(${lane.sink}, ${lane.number})`.execute(trx)
-            const written = await write(database, trx, relay, lane, fence, settlement)
-            if (keys.length > 0) await sql`select ${database.schema}.release_heads(${lane.sink}, ${keys}::text[])`.execute(trx)
-            return written
-          })
+    horizon = await database.db.connection().execute(async (db) => {
+      // On a connection in hand: should the server be another from here on, this one is dead.
+      if (database.life() !== lane.life) {
+        written = settlementWithoutProof(lane, settlement, await present(database, db, settlement))
+      }
+      const { rows, gone, keys } = written
+      if (rows.length === 0 && gone.length === 0 && keys.length === 0) {
+        return await write(database, db, relay, lane, fence, written)
+      }
+      return await db.transaction().execute(async (trx) => {
+        await sql`select ${database.schema}.lock_trouble(${lane.sink}, ${lane.number})`.execute(trx)
+        const answer = await write(database, trx, relay, lane, fence, written)
+        if (keys.length > 0) await sql`select ${database.schema}.release_heads(${lane.sink}, ${keys}::text[])`.execute(trx)
+        return answer
+      })
+    })
   } catch (error) {
     if (!isFenceCollision(error)) throw error
     const own = await ownCheckpoint(database, relay, lane, fence)
@@ -37,12 +44,13 @@ export async function settle(database: Database, relay: string, lane: Lane, sett
     // It is our own: an earlier try was committed, and the connection broke before we were told.
     horizon = own
   }
+  const { cursor, rows, keys } = written
   lane.fence = fence
   lane.stored = { ...cursor, horizon }
   lane.cursor = cursor
   lane.storedAt = performance.now()
   lane.ahead.clear()
-  for (const position of settlement.ahead) lane.ahead.add(position)
+  for (const position of written.ahead) lane.ahead.add(position)
   for (const { carried, state, inMs } of rows) {
     carried.row = state
     if (state === 'retrying' || state === 'scheduled') lane.dueIn(inMs)
@@ -56,6 +64,20 @@ export async function settle(database: Database, relay: string, lane: Lane, sett
     position: String(cursor.position),
   })
   return true
+}
+
+/** Which events of a settlement the database has: the very same, for positions too may be given out a second time. */
+async function present(
+  { schema }: Database,
+  db: Kysely<Tables>,
+  { records, rows, handled }: Settlement,
+): Promise<ReadonlySet<bigint>> {
+  const events = [...new Set([...handled, ...[...records, ...rows].map(({ carried }) => carried)])]
+  const { rows: found } = await sql<{ position: string }>`
+    select a.position::text as position
+    from unnest(${events.map(({ position }) => String(position))}::bigint[], ${events.map(({ id }) => id)}::uuid[]) as a (position, id)
+    where exists (select from ${schema}.events as e where e.position = a.position and e.id = a.id)`.execute(db)
+  return new Set(found.map(({ position }) => BigInt(position)))
 }
 
 /** The whole of a settlement as one statement; answers the transaction id, which is the horizon of the new cursor. */

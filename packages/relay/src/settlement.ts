@@ -19,6 +19,8 @@ export interface Settlement {
   readonly events: number
   /** Finished beyond the cursor. */
   readonly ahead: readonly bigint[]
+  /** Events of the log that this finishes, or makes rows of. */
+  readonly handled: readonly Carried[]
 }
 
 /** A row of attempts as it shall be. */
@@ -142,8 +144,30 @@ export function settlementOf(
     else row(carried, 'retrying', { code: 'interrupted' })
   }
   const { cursor, ahead } = progress
+  const stays = new Set(left.filter((carried) => !progress.rest.includes(carried)))
+  const handled = [...(page?.events ?? []), ...(page?.scheduled ?? []).map(({ carried }) => carried)].filter(
+    (one) => !stays.has(one),
+  )
   const records = recordsOf(lane, results, carriage.spared)
-  return { cursor, records, rows, keys: [...keys], gone, events: page?.events.length ?? 0, ahead }
+  return { cursor, records, rows, keys: [...keys], gone, events: page?.events.length ?? 0, ahead, handled }
+}
+
+/**
+ * What may be written of a settlement when the database may have lost its last moments since the page was read: of events that
+ * it still has, everything; but the cursor stays where it was stored, and they are remembered as finished beyond it. For the
+ * snapshot that they were read with may name transactions whose ids are given out a second time, and hide those.
+ */
+export function settlementWithoutProof(lane: Lane, settlement: Settlement, present: ReadonlySet<bigint>): Settlement {
+  const { done, target, position } = lane.stored
+  const there = ({ carried }: { readonly carried: Carried }): boolean => present.has(carried.position)
+  return {
+    ...settlement,
+    cursor: { done, target, position },
+    records: settlement.records.filter(there),
+    rows: settlement.rows.filter(there),
+    gone: settlement.gone.filter((one) => present.has(one)),
+    ahead: [...new Set([...lane.ahead, ...settlement.handled.map((one) => one.position).filter((one) => present.has(one))])],
+  }
 }
 
 /** How long an event might still be delivered, in milliseconds. */

@@ -21,10 +21,15 @@ export const horizon: Check = {
        ) as held where seconds is null or seconds > $1 order by seconds desc nulls first`,
       [thresholds.horizonSeconds],
     )
-    const [worst] = held
-    if (worst === undefined) return ok('nothing holds cleaning up back')
+    if (held.length === 0) return ok('nothing holds cleaning up back')
     const words = held.map(({ what, seconds }) => (seconds === null ? what : `${what} for ${wordDuration(seconds * 1_000)}`))
-    return warn(`dead rows and WAL are kept by ${wordList(words)}`, `If it is forgotten: ${worst.fix}`)
+    return warn(
+      `dead rows and WAL are kept by ${wordList(words, 10)}`,
+      `What is forgotten of that: ${held
+        .slice(0, 10)
+        .map(({ fix }) => fix)
+        .join(' ')}`,
+    )
   },
 }
 
