@@ -15,25 +15,36 @@ interface Answered {
   readonly detail?: AttemptDetail
 }
 
+/** Where an event stands in a destination that keeps a log of its own. */
+export interface Appended {
+  readonly topic: string
+  readonly partition: number
+  /** Decimal string, because it may pass 2^53. */
+  readonly offset: string
+}
+
 /**
  * What a sink answers, closed: the sink knows its protocol, the relay knows the policy.
- * - `delivered`: the destination has taken the event.
+ * - `delivered`: the destination has taken the event; `appended` tells where it stands there, and is kept in `postrider.appends`.
  * - `retry`: it failed, and may succeed later. `afterMs` is a floor asked for by the destination; `maxAttempts` a ceiling for
  *   this kind of failure. `scope` tells what failed: the `destination` (default), which counts towards opening the circuit of
- *   the sink, or only this `event`.
+ *   the sink, or only this `event`. `free`: nothing could be tried, so it spends no attempt.
  * - `throttled`: the destination asked for a pause. Spends no attempt; the whole sink is quiet for `afterMs`.
  * - `reject`: the same bytes can never succeed.
+ * - `behind`: not sent, because an earlier event of its key was not delivered. Only of a sink that is `pipelined`.
  * - `gone`: the destination wants nothing any more. Spends no attempt; when a later probe hears the same, the sink is gone.
  */
 export type Outcome =
-  | (Answered & { readonly kind: 'delivered' })
+  | (Answered & { readonly kind: 'delivered'; readonly appended?: Appended })
   | (Answered & {
       readonly kind: 'retry'
       readonly error: DeliveryError
       readonly scope?: 'destination' | 'event'
       readonly afterMs?: number
       readonly maxAttempts?: number
+      readonly free?: boolean
     })
+  | (Answered & { readonly kind: 'behind' })
   | (Answered & { readonly kind: 'throttled'; readonly error: DeliveryError; readonly afterMs: number })
   | (Answered & { readonly kind: 'reject'; readonly error: DeliveryError })
   | (Answered & { readonly kind: 'gone'; readonly error: DeliveryError })
@@ -53,12 +64,15 @@ export interface Attempt {
   readonly number: number
   /** There when an operator sends the event once more. */
   readonly replay?: Replay
+  /** It may have been sent before, without this relay knowing what came of it: another one died with it in hand. */
+  readonly doubtful?: boolean
 }
 
 /**
  * A destination. One verb: it sends one event and answers what came of it.
  *
- * `deliver` is called for many events at once, up to the slots of the sink, never for two events of one key at once.
+ * `deliver` is called for many events at once, up to the slots of the sink, never for two events of one key at once,
+ * unless the sink is {@link Sink.pipelined}.
  * It must end soon after `signal` aborts: the relay is stopping, and whatever it answers then is not recorded as a failure.
  * It keeps its own total deadline, below {@link Sink.deadlineMs}. It should not throw; a throw counts as `retry` with `sink_threw`.
  */
@@ -68,6 +82,12 @@ export interface Sink extends AsyncDisposable {
   readonly kind: string
   /** After this many milliseconds a call of `deliver` has certainly ended, whatever the destination does. */
   readonly deadlineMs: number
+  /**
+   * It keeps the order of a key by itself: it is called for later events of a key, in order, before earlier ones have ended.
+   * When one of them was not delivered, those of its key that were called for behind it must not be sent, and are answered
+   * `behind`. Default false.
+   */
+  readonly pipelined?: boolean
   deliver(attempt: Attempt, signal: AbortSignal): Promise<Outcome>
 }
 
