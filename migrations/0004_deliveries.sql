@@ -75,6 +75,25 @@ do $$ begin
 end $$;
 create table postrider.attempts_kept partition of postrider.attempts for values in (-1);
 
+create table postrider.appends (
+  slot         smallint not null,
+  sink         text     not null,
+  lane         smallint not null,
+  topic        text     not null,
+  partition    int      not null,
+  first_offset bigint   not null,
+  positions    bigint[] not null
+) partition by list (slot);
+comment on table postrider.appends is 'Where events stand in a destination that keeps a log of its own: the event at positions[n] has the offset first_offset + n - 1. Append-only.';
+create index appends_at on postrider.appends (sink, topic, partition, first_offset);
+
+do $$ begin
+  for slot in 0..7 loop
+    execute format('create table postrider.appends_%s partition of postrider.appends for values in (%s)', slot, slot);
+  end loop;
+end $$;
+create table postrider.appends_kept partition of postrider.appends for values in (-1);
+
 -- Whoever changes what stands in the way of keys takes this first, until the end of the transaction: a relay that blocks
 -- an event and an operator who removes its head must not miss each other. What it guards is read by the statements after
 -- it, so the transaction must be READ COMMITTED: a snapshot taken before the lock would hide what the other has done.

@@ -164,13 +164,14 @@ exception when undefined_table then
 end
 $$;
 
--- The segments of the log. `rows` is an estimate; `bytes` are those of events and attempts with their indexes.
+-- The segments of the log. `rows` is an estimate; `bytes` are those of events, attempts and appends with their indexes.
 create view postrider.segments as
 select s.slot, s.state, s.why, s.oldest, s.newest, r.width,
-  pg_stat_get_live_tuples(e.oid) as rows, pg_total_relation_size(e.oid) + pg_total_relation_size(a.oid) as bytes
+  pg_stat_get_live_tuples(e.oid) as rows, pg_total_relation_size(e.oid) + pg_total_relation_size(a.oid) + pg_total_relation_size(p.oid) as bytes
 from pg_inherits as i
 join pg_class as e on e.oid = i.inhrelid
 join pg_class as a on a.relnamespace = e.relnamespace and a.relname = 'attempts' || substring(e.relname from '_[^_]+$')
+join pg_class as p on p.relnamespace = e.relnamespace and p.relname = 'appends' || substring(e.relname from '_[^_]+$')
 cross join postrider.ring as r
 cross join lateral postrider.segment_state(case e.relname when 'events_kept' then -1 else substring(e.relname from '\d+$')::int end) as s
 where i.inhparent = 'postrider.events'::regclass and s.state is not null;
@@ -272,7 +273,7 @@ begin
         answer.left_behind := postrider.leave_behind(slot, segment);
       end if;
       -- Now readers wait too.
-      execute format('lock table postrider.events_%1$s, postrider.attempts_%1$s in access exclusive mode', slot);
+      execute format('lock table postrider.events_%1$s, postrider.attempts_%1$s, postrider.appends_%1$s in access exclusive mode', slot);
       moved := postrider.keep_needed(slot, at_most); -- what has come to be needed meanwhile
       answer.kept := answer.kept + moved;
     end if;
@@ -284,7 +285,7 @@ begin
       answer.result := 'kept';
       return answer;
     end if;
-    execute format('truncate postrider.events_%1$s, postrider.attempts_%1$s', slot);
+    execute format('truncate postrider.events_%1$s, postrider.attempts_%1$s, postrider.appends_%1$s', slot);
     answer.result := 'recycled';
     return answer;
   exception when lock_not_available or deadlock_detected then
@@ -342,10 +343,10 @@ begin
     answer.why := 'the ring is being changed';
     return answer;
   end if;
-  lock table only postrider.events, only postrider.attempts in access exclusive mode;
+  lock table only postrider.events, only postrider.attempts, only postrider.appends in access exclusive mode;
   answer.result := (postrider.segment_state(slot)).state;
   if answer.result = 'empty' then
-    execute format('drop table postrider.events_%1$s, postrider.attempts_%1$s', slot);
+    execute format('drop table postrider.events_%1$s, postrider.attempts_%1$s, postrider.appends_%1$s', slot);
     answer.result := 'dropped';
   end if;
   return answer;
@@ -394,11 +395,12 @@ begin
     return;
   end if;
   -- Somebody may be about to send one of them again: who reads here has ended, and who comes now finds it gone.
-  lock table postrider.events_kept, postrider.attempts_kept in access exclusive mode;
+  lock table postrider.events_kept, postrider.attempts_kept, postrider.appends_kept in access exclusive mode;
   needless := array(select p from unnest(needless) as p where not postrider.is_needed(p, kept_since));
   delete from postrider.events_kept as e where e.position = any(needless);
   get diagnostics forgotten = row_count;
   delete from postrider.attempts_kept as a where a.position = any(needless);
+  delete from postrider.appends_kept as a where not exists (select from postrider.events_kept as e where e.position = any(a.positions));
 end
 $$;
 
@@ -500,7 +502,7 @@ begin
   for slot in 0 .. will.slots - 1 loop
     for parent in
       select c.relname as name, c.relowner as owner from pg_class as c
-      where c.oid in ('postrider.events'::regclass, 'postrider.attempts'::regclass) order by c.relname desc
+      where c.oid in ('postrider.events'::regclass, 'postrider.attempts'::regclass, 'postrider.appends'::regclass) order by c.relname desc
     loop
       partition := format('postrider.%s_%s', parent.name, slot);
       continue when to_regclass(partition) is not null;

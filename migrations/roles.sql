@@ -53,5 +53,5 @@ grant select on all tables in schema postrider to postrider_relay;
 grant execute on all functions in schema postrider to postrider_relay;
 grant insert, update on postrider.sinks, postrider.lanes, postrider.relays, postrider.deliveries, postrider.circuits, postrider.operations to postrider_relay;
 grant delete on postrider.relays, postrider.deliveries, postrider.checkpoints to postrider_relay;
-grant insert on postrider.checkpoints, postrider.attempts, postrider.actions to postrider_relay;
+grant insert on postrider.checkpoints, postrider.attempts, postrider.appends, postrider.actions to postrider_relay;
 grant insert, update on postrider.endpoints, postrider.chores to postrider_relay;

@@ -529,7 +529,7 @@ test('records of actions are forgotten after a year', async () => {
 
 describe('the ring is cut anew', () => {
   test('with partitions that are as the first ones, but for their place', async () => {
-    await client.query('grant select, truncate on postrider.events_0, postrider.attempts_0 to public')
+    await client.query('grant select, truncate on postrider.events_0, postrider.attempts_0, postrider.appends_0 to public')
     await client.query('call postrider.set_segments(9)')
     for (const table of ['events', 'attempts'])
       expect(await describeTable(`${table}_8`)).toEqual(await describeTable(`${table}_0`))

@@ -1,9 +1,10 @@
 import { isPostriderError, PostriderError } from '@postrider/schema'
+import { isOver } from './attempt.ts'
 import { publish } from './channels.ts'
 import { claimPage, type Page } from './claim.ts'
 import type { Cursor } from './cursor.ts'
 import type { Database } from './database.ts'
-import { deliver, isOver, type Carriage } from './deliver.ts'
+import { deliver, type Carriage } from './deliver.ts'
 import type { Carried, Lane } from './lane.ts'
 import { pruneCheckpoints, releaseLane } from './leases.ts'
 import type { Settings } from './options.ts'
@@ -235,8 +236,8 @@ async function settlePage(
   if (late.length > 0) lane.dueAt = 0
 
   const settlement = settlementOf(lane, page, carriage, overtaken, late, closing)
-  const { records, rows, keys, gone, cursor } = settlement
-  if (records.length + rows.length + keys.length + gone.length === 0 && !worthStoring(lane, road, cursor)) {
+  const { records, rows, keys, gone, appends, cursor } = settlement
+  if (records.length + rows.length + keys.length + gone.length + appends.length === 0 && !worthStoring(lane, road, cursor)) {
     lane.cursor = cursor
     return
   }

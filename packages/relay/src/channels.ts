@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
 import type { ErrorCode } from '@postrider/schema'
-import type { Outcome } from './sink.ts'
+import type { Answer } from './sink.ts'
 import type { Verdict } from './judge.ts'
 
 /**
@@ -22,7 +22,7 @@ export interface Messages {
     readonly key: string | null
     readonly position: string
     readonly attempt: number
-    readonly outcome: Outcome['kind']
+    readonly outcome: Answer['kind']
     /** `spared`: the destination failed, not the event; it pays nothing and stays where it was. */
     readonly verdict: Verdict['kind'] | 'spared'
     readonly errorCode: ErrorCode | null

@@ -4,7 +4,7 @@ import type { Database } from './database.ts'
 import type { Verdict } from './judge.ts'
 import type { Carried, Result } from './lane.ts'
 import type { CircuitPolicy } from './options.ts'
-import type { DeliveryError, Outcome } from './sink.ts'
+import type { DeliveryError, Answer } from './sink.ts'
 import type { Slots } from './slots.ts'
 import { Bell } from './wait.ts'
 
@@ -83,7 +83,7 @@ export class Circuit {
   }
 
   /** Takes in what came of an attempt. Answers whether the event is spared: it was not its fault, and it stays where it was. */
-  heard(carried: Carried, outcome: Outcome, verdict: Verdict): boolean {
+  heard(carried: Carried, outcome: Answer, verdict: Verdict): boolean {
     switch (outcome.kind) {
       case 'delivered':
       case 'reject':

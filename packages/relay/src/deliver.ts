@@ -1,8 +1,5 @@
-import { publish } from './channels.ts'
-import { judge } from './judge.ts'
+import { attempt, expiryOf, type Ended } from './attempt.ts'
 import type { Carried, Lane, Result } from './lane.ts'
-import { outcomeOf, threw } from './outcome.ts'
-import type { Outcome } from './sink.ts'
 import { Queue } from './slots.ts'
 import { Bell } from './wait.ts'
 
@@ -24,12 +21,22 @@ export interface Pace {
   readonly slowMs: number
 }
 
-/** An attempt that ended, and whether its event is spared: it was not its fault. */
-interface Ended {
+/** An attempt that failed, with what waits behind it. */
+interface Failure {
   readonly result: Result
-  readonly spared: boolean
-  /** Not spared although the circuit was open: it was the probe too often. */
+  readonly rest: Carried[]
   readonly charged: boolean
+}
+
+/** Events of a key on their way to a sink that keeps their order by itself. */
+interface Run {
+  /** Handed over, and not ended. */
+  inFlight: number
+  /** Nothing more of the key is handed over. */
+  broken: boolean
+  failure: Failure | null
+  /** Handed over and not sent, or never handed over. */
+  readonly left: Carried[]
 }
 
 /** The part of `pageMs` that a page has at least, however soon trouble comes due: one in so many. */
@@ -66,13 +73,29 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
   const finished: Result[] = []
   const spared: Result[] = []
   /** Failed, with what comes behind them. */
-  const failed: { readonly result: Result; readonly rest: readonly Carried[]; readonly charged: boolean }[] = []
+  const failed: Failure[] = []
   const blocked: Carried[] = []
   const unstarted: Carried[] = []
   const inFlight = new Map<Carried, { readonly rest: readonly Carried[]; readonly startedAt: number }>()
   const allDone = new Bell()
   let waiting = 0
   let settled = false
+
+  /** One attempt, from its slot to its end; one that ended after its page is left to be settled with another. */
+  const tryOnce = async (carried: Carried, undelivered?: () => void): Promise<Ended | null> => {
+    const ended = await attempt(lane, relay, carried, undelivered)
+    inFlight.delete(carried)
+    route.slots.give()
+    if (ended === null || ended.result.outcome.kind === 'expired') route.circuit.unused()
+    if (route.circuit.shut) queue.close()
+    if (settled) {
+      // Parked meanwhile: its row is there, and what is behind it waits in deliveries.
+      if (ended !== null) lane.late.push(ended.spared ? asSpared(ended.result) : ended.result)
+      lane.parked.delete(carried.position)
+      lane.bell.ring()
+    }
+    return ended
+  }
 
   const carryChain = async (chain: readonly Carried[]): Promise<void> => {
     for (const [index, carried] of chain.entries()) {
@@ -93,18 +116,8 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
         return
       }
       inFlight.set(carried, { rest, startedAt: performance.now() })
-      const ended = await attempt(lane, relay, carried)
-      inFlight.delete(carried)
-      route.slots.give()
-      if (ended === null || ended.result.outcome.kind === 'expired') route.circuit.unused()
-      if (route.circuit.shut) queue.close()
-      if (settled) {
-        // Parked meanwhile: its row is there, and what is behind it waits in deliveries.
-        if (ended !== null) lane.late.push(ended.spared ? asSpared(ended.result) : ended.result)
-        lane.parked.delete(carried.position)
-        lane.bell.ring()
-        return
-      }
+      const ended = await tryOnce(carried)
+      if (settled) return
       if (ended === null) {
         unstarted.push(carried, ...rest)
         return
@@ -123,10 +136,66 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
     }
   }
 
+  const runs: Run[] = []
+  /** Hands over one event of a key after the other, without waiting for their ends. */
+  const carryRun = async (chain: readonly Carried[]): Promise<void> => {
+    const run: Run = { inFlight: 0, broken: false, failure: null, left: [] }
+    runs.push(run)
+    const ends: Promise<void>[] = []
+    for (const carried of chain) {
+      const over = run.broken ? null : expiryOf(carried)
+      if (over !== null) {
+        finished.push(over)
+        continue
+      }
+      let started = !run.broken && route.slots.take(queue)
+      if (typeof started !== 'boolean') {
+        waiting++
+        started = await started
+        waiting--
+        if (started && run.broken) {
+          route.slots.give()
+          route.circuit.unused()
+          started = false
+        }
+      }
+      if (!started) {
+        run.broken = true
+        run.left.push(carried)
+        continue
+      }
+      run.inFlight++
+      inFlight.set(carried, { rest: [], startedAt: performance.now() })
+      ends.push(endOf(run, carried))
+    }
+    await Promise.all(ends)
+  }
+
+  const endOf = async (run: Run, carried: Carried): Promise<void> => {
+    // A slot that is given back here must not be taken by one that comes behind.
+    const ended = await tryOnce(carried, () => (run.broken = true))
+    run.inFlight--
+    if (settled) return
+    if (ended === null) {
+      run.left.push(carried)
+      return
+    }
+    const { result, charged } = ended
+    if (ended.spared) {
+      spared.push(result)
+      run.left.push(carried)
+    } else if (isInTheWay(result, lane) || (!charged && isInDoubt(result))) {
+      // A second one of the key is the fault of the sink: it waits behind the first.
+      const failure: Failure = { result, rest: [], charged }
+      run.failure ??= failure
+      failed.push(failure)
+    } else finished.push(result)
+  }
+
   const chains = chainsOf(events, route.ordering === 'key')
   let open = chains.length
   for (const chain of chains) {
-    void carryChain(chain).finally(() => {
+    void (route.sink.pipelined === true && chain.length > 1 ? carryRun(chain) : carryChain(chain)).finally(() => {
       if (--open === 0) allDone.ring()
     })
   }
@@ -154,6 +223,12 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
   } finally {
     lane.released.removeEventListener('abort', stop)
     settled = true
+  }
+  for (const run of runs) {
+    const left = run.left.sort((a, b) => (a.position < b.position ? -1 : 1))
+    if (run.failure !== null) run.failure.rest.push(...left)
+    else if (run.inFlight > 0) blocked.push(...left)
+    else unstarted.push(...left)
   }
   for (const { result, rest, charged } of failed) {
     // The circuit has opened since: this was the destination's failure, not the event's.
@@ -189,63 +264,4 @@ function isInTheWay({ verdict }: Result, lane: Lane): boolean {
 /** Dead, and perhaps not by its own fault: what is behind it, and may pass it, waits until that is known. */
 function isInDoubt({ outcome, verdict }: Result): boolean {
   return verdict.kind === 'dead' && outcome.kind === 'retry' && outcome.scope !== 'event'
-}
-
-/** One attempt, judged and told; null when it was interrupted, and so does not count. */
-async function attempt(lane: Lane, relay: string, carried: Carried): Promise<Ended | null> {
-  const { route } = lane
-  const number = carried.attempts + 1
-  if (lane.ended.aborted || !lane.held) return null
-  const startedAtMs = Date.now()
-  const startedAt = performance.now()
-  const heldMs = startedAt - carried.readAt
-  const over = expiryOf(carried)
-  if (over !== null) return { result: over, spared: false, charged: false }
-  publish('postrider:attempting', { sink: route.name, eventId: carried.id, attempt: number })
-  const triedForMs = carried.triedForMs === 0 ? 0 : carried.triedForMs + heldMs
-  let outcome: Outcome
-  try {
-    const { event, replay } = carried
-    outcome = outcomeOf(await route.sink.deliver({ event, number, ...(replay === null ? {} : { replay }) }, lane.ended))
-  } catch (error) {
-    outcome = threw(error)
-  }
-  const durationMs = performance.now() - startedAt
-  // Aborted by us: whatever the sink made of that says nothing about the destination.
-  if (lane.ended.aborted && outcome.kind !== 'delivered') return null
-
-  const verdict = judge(outcome, number - carried.forgiven, triedForMs, route.retry, Math.random())
-  const spared = route.circuit.heard(carried, outcome, verdict)
-  const charged = route.circuit.shut
-  publish('postrider:attempt', {
-    sink: route.name,
-    kind: route.sink.kind,
-    relay,
-    eventId: carried.id,
-    type: carried.event.type,
-    key: carried.event.key,
-    position: carried.event.position,
-    attempt: number,
-    outcome: outcome.kind,
-    verdict: spared ? 'spared' : verdict.kind,
-    errorCode: 'error' in outcome ? outcome.error.code : null,
-    error: 'error' in outcome ? outcome.error.message : null,
-    status: outcome.status ?? null,
-    durationMs,
-    queueMs: carried.dueForMs + heldMs,
-    nextAttemptInMs: verdict.kind === 'retry' && !spared ? verdict.delayMs : null,
-  })
-  return { result: { carried, outcome, verdict, startedAtMs, durationMs }, spared, charged }
-}
-
-/** What comes of an event whose time is over: it is not sent, and needs no slot; null for one that may still go. */
-function expiryOf(carried: Carried): Result | null {
-  return isOver(carried)
-    ? { carried, outcome: { kind: 'expired' }, verdict: { kind: 'expired' }, startedAtMs: Date.now(), durationMs: 0 }
-    : null
-}
-
-/** The time of this event is over. */
-export function isOver({ readAt, expiresInMs }: Carried): boolean {
-  return performance.now() - readAt >= expiresInMs
 }

@@ -8,4 +8,15 @@ export {
   type SinkOptions,
 } from './options.ts'
 export { createRelay, type Relay, type RelayHealth } from './relay.ts'
-export type { Attempt, AttemptDetail, DeliveryError, Endpoint, Outcome, Replay, Sink, SinkFamily } from './sink.ts'
+export type {
+  Answer,
+  Appended,
+  Attempt,
+  AttemptDetail,
+  DeliveryError,
+  Endpoint,
+  Outcome,
+  Replay,
+  Sink,
+  SinkFamily,
+} from './sink.ts'

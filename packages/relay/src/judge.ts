@@ -1,5 +1,5 @@
 import type { RetryPolicy } from './options.ts'
-import type { DeliveryError, Outcome } from './sink.ts'
+import type { Answer, DeliveryError } from './sink.ts'
 
 /**
  * What the relay decides about an attempt.
@@ -18,7 +18,7 @@ export type Verdict =
  * @param ageMs time since the first attempt (or the first since an operator sent it again)
  * @param chance a number from 0 to 1 for the jitter
  */
-export function judge(outcome: Outcome, attempt: number, ageMs: number, policy: RetryPolicy, chance: number): Verdict {
+export function judge(outcome: Answer, attempt: number, ageMs: number, policy: RetryPolicy, chance: number): Verdict {
   switch (outcome.kind) {
     case 'delivered':
       return { kind: 'delivered' }
@@ -28,10 +28,9 @@ export function judge(outcome: Outcome, attempt: number, ageMs: number, policy: 
       // Never charged: the sink stands still, and its events with it.
       return { kind: 'retry', delayMs: 0, counts: false, error: outcome.error }
     case 'throttled':
-      return ageMs >= policy.maxAgeMs
-        ? { kind: 'dead', error: outcome.error }
-        : { kind: 'retry', delayMs: outcome.afterMs, counts: false, error: outcome.error }
+      return unspent(outcome.error, outcome.afterMs, ageMs, policy)
     case 'retry': {
+      if (outcome.free === true) return unspent(outcome.error, outcome.afterMs ?? 0, ageMs, policy)
       const planned = policy.delaysMs[attempt - 1]
       if (planned === undefined || attempt >= (outcome.maxAttempts ?? Infinity) || ageMs >= policy.maxAgeMs) {
         return { kind: 'dead', error: outcome.error }
@@ -40,4 +39,9 @@ export function judge(outcome: Outcome, attempt: number, ageMs: number, policy: 
       return { kind: 'retry', delayMs: Math.round(delayMs), counts: true, error: outcome.error }
     }
   }
+}
+
+/** Nothing is charged but time. */
+function unspent(error: DeliveryError, delayMs: number, ageMs: number, { maxAgeMs }: RetryPolicy): Verdict {
+  return ageMs >= maxAgeMs ? { kind: 'dead', error } : { kind: 'retry', delayMs, counts: false, error }
 }

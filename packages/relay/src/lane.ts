@@ -3,7 +3,7 @@ import type { Circuit } from './circuit.ts'
 import type { Cursor } from './cursor.ts'
 import type { Verdict } from './judge.ts'
 import type { SinkSettings } from './options.ts'
-import type { Outcome, Replay, Sink } from './sink.ts'
+import type { Answer, Replay, Sink } from './sink.ts'
 import type { Slots } from './slots.ts'
 import { Bell } from './wait.ts'
 
@@ -53,7 +53,7 @@ export interface Carried {
 export interface Result {
   readonly carried: Carried
   /** `expired`: it was not sent. */
-  readonly outcome: Outcome | { readonly kind: 'expired'; readonly status?: never; readonly detail?: never }
+  readonly outcome: Answer | { readonly kind: 'expired'; readonly status?: never; readonly detail?: never }
   readonly verdict: Verdict
   readonly startedAtMs: number
   readonly durationMs: number
@@ -95,6 +95,8 @@ export class Lane {
   readonly parked: Map<bigint, string | null> = new Map()
   /** Attempts that ended after their page was settled. */
   late: Result[] = []
+  /** Up to here events may have been sent by a relay that died with this lane in hand; null when none did. */
+  readonly doubtUntil: bigint | null
   /** Rung when there may be something to read or to settle. */
   readonly bell: Bell = new Bell()
   /** When trouble is due next, by `performance.now()`; 0 is "look now". */
@@ -115,7 +117,16 @@ export class Lane {
   /** It has been given back, or is about to be. */
   returned = false
 
-  constructor(route: Route, number: number, anchor: string, fence: bigint, stored: Stored, leasedUntil: number, care: Care) {
+  constructor(
+    route: Route,
+    number: number,
+    anchor: string,
+    fence: bigint,
+    stored: Stored,
+    leasedUntil: number,
+    care: Care,
+    doubtUntil: bigint | null,
+  ) {
     this.route = route
     this.number = number
     this.anchor = anchor
@@ -124,6 +135,7 @@ export class Lane {
     this.cursor = stored
     this.leasedUntil = leasedUntil
     this.care = care
+    this.doubtUntil = doubtUntil
   }
 
   get sink(): string {

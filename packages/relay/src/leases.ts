@@ -144,6 +144,7 @@ export async function claimLanes(
     careful: number
     suspect: string | null
     strikes: number
+    doubt_until: string | null
   }>`
     with free as (
       select sink, lane, relay is not null as left_behind from ${schema}.lanes
@@ -156,7 +157,7 @@ export async function claimLanes(
         careful = case when not free.left_behind then l.careful when l.careful = 0 then ${firstCare}::int else greatest(1, l.careful / 8) end,
         strikes = case when free.left_behind and l.at_risk then l.strikes + 1 else l.strikes end, at_risk = false
       from free where l.sink = free.sink and l.lane = free.lane
-      returning l.sink, l.lane, l.anchor, l.careful, l.suspect, l.strikes
+      returning l.sink, l.lane, l.anchor, l.careful, l.suspect, l.strikes, free.left_behind
     ), in_flight as (
       -- What it had in flight may be what it died of: it is carried first, while the lane is careful.
       update ${schema}.deliveries as d set available_at = clock_timestamp()
@@ -171,7 +172,8 @@ export async function claimLanes(
       returning *
     )
     select f.lane, c.anchor::text as anchor, f.fence::text as fence, f.done::text as done, f.target::text as target,
-      f.position::text as position, f.horizon::text as horizon, c.careful, c.suspect::text as suspect, c.strikes
+      f.position::text as position, f.horizon::text as horizon, c.careful, c.suspect::text as suspect, c.strikes,
+      case when c.left_behind then (select max(e.position) from ${schema}.events as e)::text end as doubt_until
     from fenced as f join claimed as c on c.sink = f.sink and c.lane = f.lane`.execute(db)
   return rows.map((row) => {
     publish('postrider:lane', { sink: route.name, lane: row.lane, relay, change: 'claimed' })
@@ -183,6 +185,7 @@ export async function claimLanes(
       { done: row.done, target: row.target, position: BigInt(row.position), horizon: row.horizon },
       asked + leaseMs,
       { pageSize: row.careful, suspect: row.suspect === null ? null : BigInt(row.suspect), strikes: row.strikes, atRisk: false },
+      row.doubt_until === null ? null : BigInt(row.doubt_until),
     )
   })
 }

@@ -1,5 +1,5 @@
 import { errorCodes, type ErrorCode } from '@postrider/schema'
-import type { AttemptDetail, DeliveryError, Outcome } from './sink.ts'
+import type { Answer, Appended, AttemptDetail, DeliveryError, Outcome } from './sink.ts'
 
 /** No pause or delay that a sink asks for is longer than this: 7 days. */
 const longestMs = 7 * 24 * 3_600_000
@@ -18,8 +18,10 @@ export function outcomeOf(answer: unknown): Outcome {
   }
   const error = errorOf(given['error'])
   switch (given['kind']) {
-    case 'delivered':
-      return { kind: 'delivered', ...answered }
+    case 'delivered': {
+      const appended = appendedOf(given['appended'])
+      return { kind: 'delivered', ...answered, ...(appended === undefined ? {} : { appended }) }
+    }
     case 'retry': {
       const maxAttempts = given['maxAttempts']
       return {
@@ -29,8 +31,11 @@ export function outcomeOf(answer: unknown): Outcome {
         afterMs: msOf(given['afterMs']) ?? 0,
         ...(typeof maxAttempts === 'number' && maxAttempts > 0 ? { maxAttempts } : {}),
         ...(given['scope'] === 'event' ? { scope: 'event' } : {}),
+        ...(given['free'] === true ? { free: true } : {}),
       }
     }
+    case 'behind':
+      return { kind: 'behind', ...answered }
     case 'throttled':
       // It spends no attempt, so that it must not come back at once.
       return { kind: 'throttled', error, ...answered, afterMs: Math.max(msOf(given['afterMs']) ?? 0, 100) }
@@ -44,7 +49,7 @@ export function outcomeOf(answer: unknown): Outcome {
 }
 
 /** A sink that threw: a failed attempt. */
-export function threw(error: unknown): Outcome {
+export function threw(error: unknown): Answer {
   return {
     kind: 'retry',
     error: { code: 'sink_threw', message: storable(error instanceof Error ? error.message : String(error)) },
@@ -66,6 +71,22 @@ function errorOf(given: unknown): DeliveryError {
 
 function msOf(given: unknown): number | undefined {
   return typeof given === 'number' && given >= 0 ? Math.min(given, longestMs) : undefined
+}
+
+function appendedOf(given: unknown): Appended | undefined {
+  const { topic, partition, offset } = (typeof given === 'object' && given !== null ? given : {}) as Partial<
+    Record<string, unknown>
+  >
+  const legal =
+    typeof topic === 'string' &&
+    /^[\w.-]{1,249}$/.test(topic) &&
+    typeof partition === 'number' &&
+    Number.isInteger(partition) &&
+    partition >= 0 &&
+    partition < 2 ** 31 &&
+    typeof offset === 'string' &&
+    /^\d{1,18}$/.test(offset)
+  return legal ? { topic, partition, offset } : undefined
 }
 
 function detailOf(given: unknown): AttemptDetail | undefined {

@@ -4,7 +4,7 @@ import { publish } from './channels.ts'
 import type { Cursor } from './cursor.ts'
 import type { Database } from './database.ts'
 import type { Lane } from './lane.ts'
-import { settlementWithoutProof, type AttemptRow, type Settlement, type TroubleRow } from './settlement.ts'
+import { settlementWithoutProof, type AppendRow, type AttemptRow, type Settlement, type TroubleRow } from './settlement.ts'
 import type { Tables } from './tables.ts'
 
 /**
@@ -87,7 +87,7 @@ async function write(
   relay: string,
   lane: Lane,
   fence: bigint,
-  { cursor, records, rows, gone }: Settlement,
+  { cursor, records, rows, gone, appends }: Settlement,
 ): Promise<string> {
   const parts: RawBuilder<unknown>[] = [
     // When the newest checkpoint is not the one that this lane has seen last, its own is made to collide: with a number of
@@ -109,6 +109,7 @@ async function write(
     parts.push(sql`gone as (
       delete from ${schema}.deliveries where sink = ${lane.sink} and position = any(${gone.map(String)}::bigint[]))`)
   }
+  if (appends.length > 0) parts.push(appendsTo(schema, lane, appends))
   const known = rows.filter(({ carried }) => carried.row !== null)
   if (known.length > 0) parts.push(changesOf(schema, lane, known))
   const added = rows.filter(({ carried }) => carried.row === null)
@@ -148,6 +149,20 @@ function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, records
       ${column(({ durationMs }) => durationMs)}::real[],
       ${column(({ detail }) => (detail === null ? null : JSON.stringify(detail)))}::jsonb[]
     ) as a (position, slot, in_trouble, event_id, attempt, outcome, error_code, error, status, started_at, duration_ms, detail))`
+}
+
+/** Arrays of different lengths cannot be rows of one array parameter: the positions travel as text. */
+function appendsTo(schema: RawBuilder<unknown>, lane: Lane, rows: readonly AppendRow[]): RawBuilder<unknown> {
+  return sql`appended as (
+    insert into ${schema}.appends (slot, sink, lane, topic, partition, first_offset, positions)
+    select a.slot, ${lane.sink}, ${lane.number}, a.topic, a.partition, a.first_offset, a.positions::bigint[]
+    from unnest(
+      ${rows.map(({ slot }) => slot)}::smallint[],
+      ${rows.map(({ topic }) => topic)}::text[],
+      ${rows.map(({ partition }) => partition)}::int[],
+      ${rows.map(({ offset }) => String(offset))}::bigint[],
+      ${rows.map(({ positions }) => `{${positions.join(',')}}`)}::text[]
+    ) as a (slot, topic, partition, first_offset, positions))`
 }
 
 /** Rows that are there already. One that an operator has removed meanwhile stays removed. */

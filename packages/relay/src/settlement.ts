@@ -15,6 +15,8 @@ export interface Settlement {
   readonly keys: readonly string[]
   /** Positions whose row goes. */
   readonly gone: readonly bigint[]
+  /** Where delivered events stand in a destination that keeps a log. */
+  readonly appends: readonly AppendRow[]
   /** Events settled, for those who listen. */
   readonly events: number
   /** Finished beyond the cursor. */
@@ -35,6 +37,17 @@ export interface AttemptRow {
   readonly startedAtMs: number
   readonly durationMs: number
   readonly detail: AttemptDetail | null
+}
+
+/** Events that stand side by side in a log elsewhere: a row of appends as it shall be. */
+export interface AppendRow {
+  readonly slot: number
+  readonly topic: string
+  readonly partition: number
+  /** Offset of the first. */
+  readonly offset: bigint
+  /** Of each event, in the order of the offsets. */
+  readonly positions: readonly bigint[]
 }
 
 /** A row of deliveries as it shall be; inserted when the event had none. */
@@ -129,8 +142,14 @@ export function settlementOf(
         break
     }
   }
+  const held = new Set(
+    rows.filter(({ state }) => state === 'retrying' || state === 'dead').map(({ carried }) => carried.event.key),
+  )
   for (const carried of carriage.parked) {
-    row(carried, 'retrying', { inMs: lane.route.sink.deadlineMs + 1_000, code: 'slow', tried: true })
+    // In flight behind an earlier one of its key: due when that one has ended, should nobody be told how this one does.
+    if (ordered(carried) && held.has(carried.event.key)) block(carried)
+    else row(carried, 'retrying', { inMs: lane.route.sink.deadlineMs + 1_000, code: 'slow', tried: true })
+    held.add(carried.event.key)
   }
   for (const carried of [...carriage.blocked, ...overtaken]) block(carried)
   for (const { carried, inMs } of page?.scheduled ?? []) {
@@ -149,7 +168,8 @@ export function settlementOf(
     (one) => !stays.has(one),
   )
   const records = recordsOf(lane, results, carriage.spared)
-  return { cursor, records, rows, keys: [...keys], gone, events: page?.events.length ?? 0, ahead, handled }
+  const appends = appendsOf(results)
+  return { cursor, records, rows, keys: [...keys], gone, appends, events: page?.events.length ?? 0, ahead, handled }
 }
 
 /**
@@ -166,6 +186,7 @@ export function settlementWithoutProof(lane: Lane, settlement: Settlement, prese
     records: settlement.records.filter(there),
     rows: settlement.rows.filter(there),
     gone: settlement.gone.filter((one) => present.has(one)),
+    appends: settlement.appends.filter(({ positions }) => positions.every((one) => present.has(one))),
     ahead: [...new Set([...lane.ahead, ...settlement.handled.map((one) => one.position).filter((one) => present.has(one))])],
   }
 }
@@ -203,6 +224,31 @@ function recordsOf(lane: Lane, results: readonly Result[], spared: readonly Resu
     }
   }
   return records
+}
+
+/** Runs of offsets without a gap, by partition and segment. */
+function appendsOf(results: readonly Result[]): AppendRow[] {
+  const placed = results.flatMap(({ carried, outcome }) => {
+    const at = outcome.kind === 'delivered' ? outcome.appended : undefined
+    return at === undefined ? [] : [{ ...at, offset: BigInt(at.offset), carried }]
+  })
+  if (placed.length === 0) return []
+  placed.sort((a, b) =>
+    a.topic !== b.topic ? (a.topic < b.topic ? -1 : 1) : a.partition - b.partition || (a.offset < b.offset ? -1 : 1),
+  )
+  const runs: { slot: number; topic: string; partition: number; offset: bigint; positions: bigint[] }[] = []
+  for (const { topic, partition, offset, carried } of placed) {
+    const last = runs.at(-1)
+    const follows =
+      last !== undefined &&
+      last.topic === topic &&
+      last.partition === partition &&
+      last.slot === carried.slot &&
+      last.offset + BigInt(last.positions.length) === offset
+    if (follows) last.positions.push(carried.position)
+    else runs.push({ slot: carried.slot, topic, partition, offset, positions: [carried.position] })
+  }
+  return runs
 }
 
 interface Progress {

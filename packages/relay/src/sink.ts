@@ -49,6 +49,9 @@ export type Outcome =
   | (Answered & { readonly kind: 'reject'; readonly error: DeliveryError })
   | (Answered & { readonly kind: 'gone'; readonly error: DeliveryError })
 
+/** What a sink says about an event that it has sent, or tried to. */
+export type Answer = Exclude<Outcome, { readonly kind: 'behind' }>
+
 /** The event is sent once more by an operator. */
 export interface Replay {
   /** Number of the operation. */
@@ -85,7 +88,7 @@ export interface Sink extends AsyncDisposable {
   /**
    * It keeps the order of a key by itself: it is called for later events of a key, in order, before earlier ones have ended.
    * When one of them was not delivered, those of its key that were called for behind it must not be sent, and are answered
-   * `behind`. Default false.
+   * `behind`, all in one go. Default false.
    */
   readonly pipelined?: boolean
   deliver(attempt: Attempt, signal: AbortSignal): Promise<Outcome>

@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest'
 import { judge, type Verdict } from '../src/judge.ts'
 import { retryPolicies } from '../src/options.ts'
-import type { DeliveryError, Outcome } from '../src/sink.ts'
+import type { Answer, DeliveryError } from '../src/sink.ts'
 
 const error: DeliveryError = { code: 'status_5xx', message: 'answered 500' }
-const retry = (more: Partial<Outcome & { kind: 'retry' }> = {}): Outcome => ({ kind: 'retry', error, ...more })
+const retry = (more: Partial<Answer & { kind: 'retry' }> = {}): Answer => ({ kind: 'retry', error, ...more })
 const policy = { delaysMs: [1_000, 2_000, 3_000], jitter: 0.2, maxAgeMs: 60_000 }
 const again = (delayMs: number, counts = true): Verdict => ({ kind: 'retry', delayMs, counts, error })
 const dead: Verdict = { kind: 'dead', error }
 
 describe('judge', () => {
-  it.each<[string, Outcome, number, number, number, Verdict]>([
+  it.each<[string, Answer, number, number, number, Verdict]>([
     ['delivered is delivered', { kind: 'delivered' }, 1, 0, 0, { kind: 'delivered' }],
     ['delivered is delivered, however old', { kind: 'delivered' }, 99, 1e9, 0, { kind: 'delivered' }],
     ['the first failure waits for the first delay', retry(), 1, 0, 0, again(1_000)],

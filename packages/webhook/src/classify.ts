@@ -1,4 +1,4 @@
-import type { Outcome } from '@postrider/relay'
+import type { Answer as SinkAnswer } from '@postrider/relay'
 import type { ErrorCode } from '@postrider/schema'
 import { Cut } from './exchange.ts'
 import { parseRetryAfter } from './retry-after.ts'
@@ -20,7 +20,7 @@ const longestFloorMs = 24 * 3_600_000
 const throttle = { leastMs: 1_000, standardMs: 10_000, mostMs: 3_600_000 } as const
 
 /** Answer → outcome: pure, without a clock. */
-export function classifyAnswer(answer: Answer, permanent: ReadonlySet<number>, nowMs: number): Outcome {
+export function classifyAnswer(answer: Answer, permanent: ReadonlySet<number>, nowMs: number): SinkAnswer {
   const { status, never = false } = answer
   if (status >= 200 && status <= 299) return { kind: 'delivered', status }
   if (status === 410) return { kind: 'gone', status, error: failure('gone', 'answered 410') }
@@ -60,7 +60,7 @@ export function classifyAnswer(answer: Answer, permanent: ReadonlySet<number>, n
 }
 
 /** No answer → outcome. The messages are our own: those of Node and undici carry addresses. */
-export function classifyFailure(error: Error & { readonly code?: unknown }): Outcome {
+export function classifyFailure(error: Error & { readonly code?: unknown }): SinkAnswer {
   if (error instanceof Unreachable) {
     if (error.stage === 'blocked') return { kind: 'reject', error: failure('blocked_target', 'target not allowed') }
     return { kind: 'retry', error: failure(error.stage, error.message) }
@@ -83,7 +83,7 @@ export function classifyFailure(error: Error & { readonly code?: unknown }): Out
   return retry('connect', `connection broke before an answer (${code})`)
 }
 
-function retry(code: ErrorCode, message: string): Outcome {
+function retry(code: ErrorCode, message: string): SinkAnswer {
   return { kind: 'retry', error: failure(code, message) }
 }
 
