@@ -601,5 +601,5 @@ begin
   end loop;
 end
 $$;
--- 0010_views.sql revokes functions only.
+-- 0011_views.sql revokes functions only.
 revoke execute on procedure postrider.set_segments from public;

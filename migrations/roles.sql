@@ -30,6 +30,7 @@ grant execute on function
   postrider.is_before(postrider.sinks, xid8, bigint),
   postrider.look_ahead(text, bigint, smallint),
   postrider.position_at(timestamptz),
+  postrider.cutover_of(text, text, xid8),
   postrider.origin_of(text),
   postrider.why_still(postrider.sinks, postrider.circuits),
   postrider.who_carries(postrider.cursors, text, postrider.sinks, bigint),
@@ -54,4 +55,5 @@ grant execute on all functions in schema postrider to postrider_relay;
 grant insert, update on postrider.sinks, postrider.lanes, postrider.relays, postrider.deliveries, postrider.circuits, postrider.operations to postrider_relay;
 grant delete on postrider.relays, postrider.deliveries, postrider.checkpoints to postrider_relay;
 grant insert on postrider.checkpoints, postrider.attempts, postrider.appends, postrider.actions to postrider_relay;
-grant insert, update on postrider.endpoints, postrider.chores to postrider_relay;
+grant insert, update on postrider.endpoints, postrider.chores, postrider.cutovers to postrider_relay;
+grant insert on postrider.verifications to postrider_relay;

@@ -10,6 +10,7 @@ import { loadConfig } from 'postrider'
 import { retryPolicies } from '@postrider/relay'
 import { errorCodes, limits } from '@postrider/schema'
 import { generateSealKey, generateSecret, type WebhookFormat } from '@postrider/webhook'
+import { inboxTable } from '@postrider/inbox'
 import { createWriter, event, type EmitOptions } from '@postrider/writer'
 import { expect, onTestFinished, test } from 'vitest'
 import { parse } from 'yaml'
@@ -63,6 +64,10 @@ test('the errors are those of the code, in its words', () => {
   expect(rows).toEqual(Object.entries(errorCodes).map(([code, { meaning, next }]) => [code, meaning, next]))
 })
 
+test.each(blocksOf('table of the inbox'))('the table at $place is the one that inboxTable gives', ({ block }) => {
+  expect(block.text).toBe(inboxTable())
+})
+
 test('the drawings show what the code has', () => {
   const drawings = blocksOf('drawing')
   const textOf = (name: string): string | undefined => drawings.find(({ block }) => block.name === name)?.block.text
@@ -75,7 +80,7 @@ test('the drawings show what the code has', () => {
 })
 
 test('the answers of explain are those of the database', async () => {
-  const source = await readFile(join(root, 'migrations/0010_views.sql'), 'utf8')
+  const source = await readFile(join(root, 'migrations/0011_views.sql'), 'utf8')
   const [, reasons = ''] =
     /create function postrider\.explain\(.*?\n {6}case verdict\.state\n(.*?)\n {6}end\n/s.exec(source) ?? []
   const answers = [...reasons.matchAll(/^ {8}when '(\w+)' then/gm)].map(([, state]) => state)

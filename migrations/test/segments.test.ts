@@ -556,7 +556,7 @@ describe('the ring is cut anew', () => {
     const cut = `(slots => 16, width => '1 hour', keep => '12 hours')`
     const plan = async (): Promise<unknown[]> =>
       (await client.query<{ step: number }>(`select step from postrider.plan_segments${cut}`)).rows.map(({ step }) => step)
-    expect(await plan()).toEqual([...Array<number>(8 * 2 * 2).fill(1), 2, 2])
+    expect(await plan()).toEqual([...Array<number>(8 * 2 * 3).fill(1), 2, 2])
     expect(await one('select count(*)::int from postrider.segments where slot >= 0')).toBe(8)
     for (let times = 0; times < 2; times++) await client.query(`call postrider.set_segments${cut}`)
     expect(await plan()).toEqual([])

@@ -57,7 +57,7 @@ export function summarise(result: Result, { columns, colours }: { readonly colum
       'Look further: in test/demo, order-service.ts writes the events, relay.ts carries them, inbox.ts takes them.',
       'faint',
     ),
-    ...text('migrations/0010_views.sql is what one can ask in SQL. Again, and more: npm run demo -- --events 5000', 'faint'),
+    ...text('migrations/0011_views.sql is what one can ask in SQL. Again, and more: npm run demo -- --events 5000', 'faint'),
     '',
   ].join('\n')
 }

@@ -101,6 +101,7 @@ const refusals: Readonly<Record<string, ErrorCode>> = {
   PR001: 'invalid_event',
   PR004: 'invalid_filter',
   PR005: 'invalid_endpoint',
+  PR006: 'cutover_refused',
 }
 
 function refusalOf(error: pg.DatabaseError): PostriderError | null {

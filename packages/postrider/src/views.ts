@@ -1,4 +1,4 @@
-/** What the commands read; migrations/0010_views.sql and 0003_sinks.sql are the source. Counts and positions come as decimal strings. */
+/** What the commands read; migrations/0011_views.sql and 0003_sinks.sql are the source. Counts and positions come as decimal strings. */
 export interface Views {
   sink_status: {
     sink: string

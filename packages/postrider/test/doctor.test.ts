@@ -81,8 +81,8 @@ interface Fault {
 const faults: readonly Fault[] = [
   {
     what: 'a migration that is pending',
-    plant: () => client.query(`delete from postrider.migrations where name = '0010_views'`),
-    found: { name: 'migrations', state: 'fail', message: /^not applied yet: 0010_views$/, fix: /^postrider migrate up$/ },
+    plant: () => client.query(`delete from postrider.migrations where name = '0012_cutover'`),
+    found: { name: 'migrations', state: 'fail', message: /^not applied yet: 0012_cutover$/, fix: /^postrider migrate up$/ },
   },
   {
     what: 'a migration that was changed',

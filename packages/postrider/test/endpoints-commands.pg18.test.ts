@@ -3,7 +3,8 @@ import type { AddressInfo } from 'node:net'
 import type pg from 'pg'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { testDatabase, type TestDatabase } from '@postrider/test/postgres'
-import { generateSealKey, generateSecret, verify } from '@postrider/webhook'
+import { createVerifier } from '@postrider/inbox'
+import { generateSealKey, generateSecret } from '@postrider/webhook'
 import { temporaryDirectory, type Directory } from './directory.ts'
 import { runProgram, type Ended } from './program.ts'
 
@@ -35,7 +36,7 @@ class Customer implements AsyncDisposable {
   signers(secrets: readonly string[]): string[] {
     const last = this.requests.at(-1)
     if (last === undefined) return []
-    return secrets.filter((secret) => verify({ headers: last.headers, body: last.body, secrets: [secret] }).ok)
+    return secrets.filter((secret) => createVerifier({ secrets: [secret] }).check({ headers: last.headers, body: last.body }).ok)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import { testDatabase, type TestDatabase } from '@postrider/test/postgres'
-import { createVerifier, generateSecret } from '@postrider/webhook'
+import { createVerifier } from '@postrider/inbox'
+import { generateSecret } from '@postrider/webhook'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
@@ -200,7 +201,7 @@ describe('events get', () => {
       await promisify(execFile)('sh', ['-c', printed.stdout.replace('curl ', 'curl -m 5 -s ')], { timeout: 10_000 })
       const { headers, body } = await sent
       const verifier = createVerifier({ secrets: [secret] })
-      expect(verifier({ headers, body })).toMatchObject({ ok: true })
+      expect(verifier.check({ headers, body })).toMatchObject({ ok: true })
       expect(headers).toMatchObject({ 'webhook-id': id, 'x-shop': `it's`, 'postrider-event-type': 'a.b' })
     }
     const without = await runProgram(['events', 'get', text, '--curl'], { env, directory: directory.path })

@@ -102,7 +102,7 @@ async function readPage(database: Database, lane: Lane, size: number): Promise<P
 /** Everything that is visible now and was not when the cursor was taken; no page when that is more than one can hold. */
 async function readFresh({ db, schema }: Database, lane: Lane, size: number): Promise<{ page: Page | null; target: string }> {
   const { xmax, xip } = partsOf(lane.cursor.done)
-  const filter = filterOf(lane)
+  const filter = filterOf(schema, lane)
   const limit = filter === null ? size + 1 : maxExamined + 1
   // In a restored database old events may carry ids of transactions that are still to come here: they are not looked at.
   const newer = sql`(
@@ -154,7 +154,7 @@ async function readFresh({ db, schema }: Database, lane: Lane, size: number): Pr
 /** The next page of an open window. */
 async function readWindow({ db, schema }: Database, lane: Lane, size: number): Promise<Page> {
   const { done, target, position } = lane.cursor
-  const filter = filterOf(lane)
+  const filter = filterOf(schema, lane)
   if (target === null) throw new TypeError('no window is open')
   const next = sql`(
     select e.* from (
@@ -237,10 +237,15 @@ function ofLane(lane: Lane): RawBuilder<unknown> {
 }
 
 /** What the sink takes, of the events of a lane; null when it takes all. */
-function filterOf({ route: { typeFilter, tenant } }: Lane): RawBuilder<unknown> | null {
+function filterOf(
+  schema: RawBuilder<unknown>,
+  { route: { name, typeFilter, tenant, cutOver } }: Lane,
+): RawBuilder<unknown> | null {
   const parts = [
     ...(typeFilter === null ? [] : [sql`e.type ~ ${typeFilter}`]),
     ...(tenant === null ? [] : [sql`e.tenant = ${tenant}`]),
+    // Asked in the statement itself: a cutover that ends takes the lanes from those that have read by what was before.
+    ...(cutOver ? [sql`${schema}.cutover_of(${name}, e.type, e.xid) is null`] : []),
   ]
   return parts.length === 0 ? null : sql.join(parts, sql` and `)
 }

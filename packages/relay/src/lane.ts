@@ -19,6 +19,8 @@ export interface Route extends Omit<SinkSettings, 'sink' | 'types' | 'circuit'> 
   typeFilter: string | null
   /** Only events of this tenant, or null. */
   tenant: string | null
+  /** Some of its events may have moved to another sink. */
+  cutOver: boolean
   /** For an endpoint, the sink that it belongs to: relays that have that one share its lanes. */
   readonly family: string | null
 }

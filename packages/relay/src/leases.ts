@@ -80,6 +80,7 @@ export async function beat({ db, schema }: Database, self: Self, leaseMs: number
           'resumes_in_ms', case when s.state = 'paused' then extract(epoch from s.state_until - clock_timestamp())::float8 * 1000 end,
           'concurrency', coalesce(s.live_concurrency, s.concurrency),
           'per_second', nullif(coalesce(s.live_rate, s.rate), 'infinity'),
+          'cut_over', exists (select from ${schema}.cutovers as o where o.sink = s.name),
           'quiet_ms', greatest(0, extract(epoch from c.quiet_until - clock_timestamp())::float8 * 1000),
           'circuit', case when c.sink is not null
             then json_build_object('state', c.state, 'in_ms', extract(epoch from c.until - clock_timestamp())::float8 * 1000) end))

@@ -19,6 +19,8 @@ export interface SinkState {
   readonly per_second: number | null
   readonly quiet_ms: number | null
   readonly circuit: CircuitRow | null
+  /** There are cutovers of it. */
+  readonly cut_over: boolean
 }
 
 /** States in which an endpoint may be carried again at any moment. */
@@ -105,9 +107,11 @@ export class Routes {
   /** Goes by what the database says about each sink. */
   apply(states: readonly SinkState[]): void {
     const byName = new Map(states.map((state) => [state.name, state]))
-    for (const { name, slots, circuit } of this.all) {
+    for (const route of this.all) {
+      const { name, slots, circuit } = route
       const state = byName.get(name)
       if (state === undefined) continue
+      route.cutOver = state.cut_over
       slots.limit(state.concurrency, state.per_second ?? Infinity)
       if (state.state === 'active') slots.reopen('state')
       else slots.shut('state')
@@ -184,6 +188,7 @@ export class Routes {
       laneCount: stored.lanes,
       typeFilter: stored.type_filter,
       tenant: stored.tenant,
+      cutOver: true, // until somebody knows better
     }
   }
 

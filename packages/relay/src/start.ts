@@ -5,7 +5,7 @@ import type { Database } from './database.ts'
 import type { Settings } from './options.ts'
 
 /** The newest migration that this relay needs. */
-const neededMigration = '0010_views'
+const neededMigration = '0012_cutover'
 
 /**
  * Checks, before anything is carried, that the database is what this relay was made for; one that was restored from elsewhere

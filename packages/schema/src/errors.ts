@@ -5,7 +5,7 @@
 export const errorCodes = {
   // write
   not_in_transaction: {
-    meaning: 'The handle given to emit is a pool or a root handle, so the event would commit on its own.',
+    meaning: 'The handle given to emit or once is a pool or a root handle, so what they write would commit on its own.',
     next: 'Pass the transaction (Kysely trx, a pg client after BEGIN) in which the business rows are written.',
   },
   unknown_type: {
@@ -62,6 +62,59 @@ export const errorCodes = {
     meaning: 'Nothing matches what was asked for.',
     next: 'Look at `postrider status` and the views of the schema for what exists.',
   },
+  // consume
+  missing_signature: {
+    meaning: 'The request lacks one of webhook-id, webhook-timestamp and webhook-signature.',
+    next: 'Look who sends it; if a proxy stands between, let it pass these headers on.',
+  },
+  malformed_request: {
+    meaning: 'The id, the timestamp or the list of signatures of the request breaks its form.',
+    next: 'Read the message and mend the sender.',
+  },
+  stale_request: {
+    meaning: 'The timestamp of the request is further off than the tolerance: an old recording, or a clock that is wrong.',
+    next: 'Compare the clocks of both sides with NTP.',
+  },
+  wrong_signature: {
+    meaning: 'None of the signatures is of these bytes by one of the secrets.',
+    next: 'Compare the secrets of both sides, and give verify the body as it came, before any parser.',
+  },
+  body_too_large: {
+    meaning: 'The body of the request is over the limit of the consumer.',
+    next: 'Raise `maxBodyBytes`, then retry the dead letter; or send thinner events.',
+  },
+  body_parsed: {
+    meaning: 'The body was read before the consumer saw it, so its bytes are gone and no signature can be checked.',
+    next: 'Put the route of the consumer before body parsers, such as express.json(), or keep them off this route.',
+  },
+  body_incomplete: {
+    meaning: 'The body of the request did not come in time, or broke off.',
+    next: 'The sender tries again; look at the network between.',
+  },
+  malformed_event: {
+    meaning: 'A request or record does not hold an event that can be read.',
+    next: 'Read the message and mend the sender, or the profile in which it sends.',
+  },
+  event_busy: {
+    meaning: 'Another transaction works on the same event, and did not end within the lock timeout.',
+    next: 'None; the event comes again, and is then found done or is taken.',
+  },
+  handler_failed: {
+    meaning: 'The handler of a consumer threw; its transaction was rolled back, so the event has had no effect.',
+    next: 'Look at the cause, which `onFailure` gets; the event comes again.',
+  },
+  handler_timeout: {
+    meaning: 'The handler of a consumer did not end in time; its transaction was rolled back.',
+    next: 'Do less in the handler: store what is to be done, and do it later.',
+  },
+  rolled_back: {
+    meaning: 'The handler ended well, but the transaction could not be committed, because a statement in it had failed.',
+    next: 'Let errors of statements reach the consumer, or roll back to a savepoint before you go on.',
+  },
+  inbox_missing: {
+    meaning: 'The table of the inbox is not in this database.',
+    next: 'Create it: `createInbox(client)`, or a migration with the SQL of `inboxTable()`.',
+  },
   // operate
   invalid_filter: {
     meaning: 'The filter of an operation is none, or nothing can be done by it.',
@@ -70,6 +123,10 @@ export const errorCodes = {
   invalid_endpoint: {
     meaning: 'An endpoint cannot be as it was given: its name, address, secrets, headers, types or tenant break a rule.',
     next: 'Mend what the message names; nothing was written.',
+  },
+  cutover_refused: {
+    meaning: 'A consumer cannot be moved to another sink, or back, as things are.',
+    next: 'Mend what the message names; nothing was changed.',
   },
   not_confirmed: {
     meaning: 'A command that changes something was not confirmed.',
@@ -127,6 +184,38 @@ export const errorCodes = {
   cannot_encode: {
     meaning: 'This event cannot be expressed in the format of the sink.',
     next: 'Choose another format for the sink, then retry the dead letter.',
+  },
+  record_too_large: {
+    meaning: 'The record is over the limit of its topic.',
+    next: 'Raise `max.message.bytes` of the topic, or send a thin event; then retry the dead letter.',
+  },
+  topic_unavailable: {
+    meaning: 'The topic does not exist, or this client may not write to it.',
+    next: 'Create the topic or grant the right; its events wait meanwhile, those of other topics go on.',
+  },
+  partition_unavailable: {
+    meaning: 'The partition has no leader, too few replicas in sync, or did not confirm the write in time.',
+    next: 'None as a rule: its events wait and go out when the partition is back. Look at the brokers when it lasts.',
+  },
+  repartitioned: {
+    meaning: 'The number of partitions of a topic has changed, so keys would move to other partitions.',
+    next: 'Let consumers finish what they have, then accept the new number; events of the topic wait until then.',
+  },
+  authentication: {
+    meaning: 'The destination refused the credentials.',
+    next: 'Mend the credentials; nothing is lost meanwhile.',
+  },
+  client_missing: {
+    meaning: 'The Kafka client that the options name is not installed, or its version is not one that is known.',
+    next: 'Install the version that the message names.',
+  },
+  group_not_empty: {
+    meaning: 'The consumer group has members, so its offsets cannot be set.',
+    next: 'Stop its consumers, then do it again.',
+  },
+  broker_refused: {
+    meaning: 'A Kafka broker refused a request.',
+    next: 'Look up the protocol error that the message names.',
   },
   event_missing: {
     meaning: 'The event is not in the log any more: the database was restored without it.',

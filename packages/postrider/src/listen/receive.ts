@@ -1,8 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { createVerifier, type VerifyFailure } from '@postrider/inbox'
 import { PostriderError } from '@postrider/schema'
-import { createVerifier, type VerifyFailure } from '@postrider/webhook'
 import { Ledger, type Totals } from './ledger.ts'
 import { conductOf, type Conduct, type Mischief } from './misbehave.ts'
 import { placeOf } from './place.ts'
@@ -50,7 +50,7 @@ const mostBytes = 4 * 1024 * 1024
 
 /** A receiver of webhooks for local testing: checks signatures, tells duplicates, and misbehaves on request. */
 export async function startReceiver(options: ReceiverOptions): Promise<Receiver> {
-  const verify = options.secrets.length === 0 ? null : createVerifier({ secrets: options.secrets })
+  const verifier = options.secrets.length === 0 ? null : createVerifier({ secrets: options.secrets, maxBodyBytes: mostBytes })
   const ledger = new Ledger()
   const closing = new AbortController()
   const server = createServer({ requestTimeout: 60_000 }, (request, response) => {
@@ -75,7 +75,7 @@ export async function startReceiver(options: ReceiverOptions): Promise<Receiver>
     if (options.delayMs > 0) await sleep(options.delayMs, undefined, { signal: closing.signal })
     if (body === null) return answer(response, 413, { ...common, result: 'too large' })
 
-    const verified = verify?.({ body, headers: request.headers })
+    const verified = verifier?.check({ body, headers: request.headers })
     if (verified?.ok === false) {
       ledger.refuse()
       return answer(response, 401, { ...common, result: 'bad signature', reason: verified.reason })

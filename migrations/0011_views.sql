@@ -28,13 +28,14 @@ create function postrider.has_passed(xid xid8, "position" bigint, done pg_snapsh
 -- events may carry ids of transactions that are still to come here: those are not looked at. (The lower bound is a row,
 -- because the planner takes two plain bounds for a narrow range, and would sort what it finds there.)
 create function postrider.look_ahead(sink text, look bigint, only_lane smallint default null)
-  returns table (lane smallint, wanted boolean, event_id uuid, "position" bigint, type text, key text, created_at timestamptz)
+  returns table (lane smallint, wanted boolean, event_id uuid, "position" bigint, type text, key text, created_at timestamptz, xid xid8)
   language sql stable
   begin atomic
     select c.lane,
       e.unseen and postrider.lane_of(e.bucket, c.lanes) = c.lane and e.position > c.anchor
-        and (c.filter is null or e.type ~ c.filter) and (c.tenant is null or coalesce(e.tenant = c.tenant, false)),
-      e.id, e.position, e.type, e.key, e.created_at
+        and (c.filter is null or e.type ~ c.filter) and (c.tenant is null or coalesce(e.tenant = c.tenant, false))
+        and postrider.cutover_of(c.sink, e.type, e.xid) is null,
+      e.id, e.position, e.type, e.key, e.created_at, e.xid
     from postrider.cursors as c
     cross join lateral (
       (select l.*, true as unseen from postrider.events as l where (l.xid, l.position) >= (pg_snapshot_xmax(c.seen), 0) and l.xid < pg_snapshot_xmax(pg_current_snapshot()) order by l.xid, l.position limit look)
@@ -269,6 +270,7 @@ create function postrider.explain(event_id uuid)
               case when c.types is null then format('type %s is for those endpoints alone that ask for it', e.type)
                 else format('type %s is not in the filter %s', e.type, c.types) end
             else format('it is for tenant %s, and the sink takes those of %s', coalesce(e.tenant, 'nobody'), c.tenant) end
+        when 'moved' then format('moved to %s for consumer %s by cutover %s at %s', moved.to_sink, moved.consumer, moved.id, moved.begun_at)
         when 'left_out' then format('left out when the sink was resumed at %s by %s', left_out.at, left_out.actor) || coalesce(': ' || left_out.reason, '')
         when 'passed' then 'passed by the cursor, and no attempt is on record: the filter or the audit of the sink was another then, or retention has removed it'
         else 'behind the cursor, '
@@ -329,12 +331,14 @@ create function postrider.explain(event_id uuid)
           (stood.lane ->> 'position')::bigint, (stood.lane ->> 'anchor')::bigint)
       order by x.id limit 1
     ) as left_out on true
+    left join postrider.cutovers as moved on moved.id = postrider.cutover_of(c.sink, e.type, e.xid)
     cross join lateral (
       select case
         when d.state is not null then d.state
         when a.outcome in ('delivered', 'discarded', 'expired') then a.outcome
         when postrider.is_before(s, e.xid, e.position) then 'skipped'
         when e.type !~ c.filter or (c.tenant is not null and e.tenant is distinct from c.tenant) then 'filtered'
+        when moved.id is not null then 'moved'
         when not postrider.has_passed(e.xid, e.position, c.done, c.target, c.position, c.anchor) then 'pending'
         when left_out.at is not null then 'left_out'
         when s.audit = 'all' then 'passed'

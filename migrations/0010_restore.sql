@@ -18,21 +18,18 @@ create function postrider.full_xid(xmin xid) returns xid8
     from (select greatest(pg_current_xact_id(), pg_snapshot_xmax(pg_current_snapshot()))::text::bigint as id) as newest);
 
 -- What the cursor of a sink has not passed, up to a position, becomes rows of deliveries, and its lanes read only what is
--- above. Events of a key wait for the first of them, and that one for a head that is there already. Returns how many rows.
+-- above. Returns how many rows.
 create function postrider.set_aside(sink text, up_to bigint) returns bigint
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set jit = off as
 $$
 declare
-  now constant timestamptz := clock_timestamp();
-  by_key constant boolean := (select s.ordering = 'key' from postrider.sinks as s where s.name = set_aside.sink);
   added bigint;
-  unheaded text[]; -- keys that waited for nothing
 begin
   perform postrider.lock_trouble(l.sink, l.lane)
   from (select * from postrider.lanes as l where l.sink = set_aside.sink order by l.lane) as l;
-  with undone as (
-    select c.lane, e.position, e.slot, e.id, e.key, e.deliver_at
+  added := postrider.put_aside(sink, array(
+    select e.position
     from (
       select k.*, ((k.lane * 256 + k.lanes - 1) / k.lanes)::smallint as first_bucket, (((k.lane + 1) * 256 + k.lanes - 1) / k.lanes - 1)::smallint as last_bucket
       from postrider.cursors as k where k.sink = set_aside.sink
@@ -52,33 +49,7 @@ begin
          and pg_visible_in_snapshot(l.xid, c.target) and not pg_visible_in_snapshot(l.xid, c.done))
     ) as e
     where (c.filter is null or e.type ~ c.filter) and (c.tenant is null or e.tenant = c.tenant)
-  ), placed as (
-    select u.*, u.in_order and row_number() over (partition by u.in_order, u.key order by u.position) = 1 as first_of_key
-    from (
-      select u.*, coalesce(u.deliver_at > now, false) as later, by_key and u.key is not null and not coalesce(u.deliver_at > now, false) as in_order
-      from undone as u
-    ) as u
-    -- What has a row was handled before the cursor could pass it.
-    where not exists (select from postrider.deliveries as d where d.sink = set_aside.sink and d.position = u.position)
-  ), judged as materialized (
-    select p.*,
-      case when p.first_of_key then exists (
-        select from postrider.deliveries as d
-        where d.sink = set_aside.sink and d.key = p.key and d.state in ('retrying', 'dead') and not d.parked) end as headed,
-      case when p.first_of_key then exists (
-        select from postrider.deliveries as d where d.sink = set_aside.sink and d.key = p.key and d.state = 'blocked') end as waited_for
-    from placed as p
-  ), added as (
-    insert into postrider.deliveries (sink, lane, position, slot, event_id, key, state, available_at)
-    select set_aside.sink, j.lane, j.position, j.slot, j.id, j.key,
-      case when j.later then 'scheduled' when not j.in_order or not (j.headed or j.waited_for) then 'retrying' else 'blocked' end,
-      greatest(j.deliver_at, clock_timestamp())
-    from judged as j
-    order by j.position
-    returning key
-  )
-  select (select count(*) from added), array(select j.key from judged as j where j.waited_for and not j.headed) into added, unheaded;
-  perform postrider.release_heads(sink, unheaded);
+      and postrider.cutover_of(c.sink, e.type, e.xid) is null));
   update postrider.lanes as l set anchor = greatest(l.anchor, up_to) where l.sink = set_aside.sink;
   return added;
 end
@@ -190,6 +161,9 @@ begin
   insert into postrider.checkpoints (sink, lane, fence, done, position, horizon)
   select c.sink, c.lane, c.fence + 1, format('%1$s:%1$s:', restored_by::text::bigint + 1)::pg_snapshot, up_to, (restored_by::text::bigint + 1)::text::xid8
   from postrider.cursors as c;
+  -- Everything of those that have ended lies below the anchor; all that is still to come belongs to the others.
+  delete from postrider.cutovers where until is not null;
+  update postrider.cutovers set after = format('%1$s:%1$s:', restored_by::text::bigint + 1)::pg_snapshot;
   update postrider.lanes set relay = null, leased_until = '-infinity' where relay is not null;
   delete from postrider.relays;
   update postrider.sinks set origin_to = up_to where origin_to is null;
