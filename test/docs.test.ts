@@ -1,4 +1,5 @@
 /** The snippets of the pages are run as a reader runs them: against PostgreSQL, with the real program, in a shell. */
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -8,6 +9,7 @@ import { buffer } from 'node:stream/consumers'
 import { generateSealKey, generateSecret } from '@postrider/webhook'
 import { expect, test } from 'vitest'
 import { readDurations } from './docs/durations.ts'
+import { post } from './docs/exchange.ts'
 import { ordersTable } from './docs/given.ts'
 import { blocksOf, kindOf, type Kind } from './docs/kinds.ts'
 import { readPage, readPages, type Page } from './docs/pages.ts'
@@ -15,7 +17,9 @@ import { openPrograms, printedBy, runProgram } from './docs/programs.ts'
 import { closeGate, fillDatabase, openTransaction } from './docs/sample.ts'
 import { openShell } from './docs/shell.ts'
 import { idle, runStatements } from './docs/statements.ts'
+import { nodeArgs } from './node.ts'
 import { testDatabase } from './postgres/index.ts'
+import { until } from './until.ts'
 
 const readme = readPage('README.md')
 /** Commands that run until somebody stops them; only the road of the README has such. */
@@ -126,12 +130,47 @@ test.each(blocksOf('shell with endpoints'))(
   120_000,
 )
 
+test.each(blocksOf('consumer'))(
+  'the consumer at $place takes what is signed, once, and refuses the rest',
+  async ({ page, block }) => {
+    await using db = await testDatabase({ migrated: false })
+    await using programs = await openPrograms()
+    const client = await db.client()
+    await client.query(ordersTable)
+    const secret = generateSecret()
+    const port = await freePort()
+    const program = await programs.addAlone(page, block)
+    const env = { PATH: process.env['PATH'], PORT: String(port), BILLING_SECRET: secret, DATABASE_URL: db.url }
+    const consumer = spawn(process.execPath, [...nodeArgs, program], { env, stdio: ['ignore', 'inherit', 'inherit'] })
+    const ended = once(consumer, 'close')
+    try {
+      await until('it listens', () =>
+        fetch(`http://127.0.0.1:${port}/`).then(
+          () => true,
+          () => false,
+        ),
+      )
+      expect(await post(port, generateSecret())).toMatchObject({ kind: 'retry', status: 401 })
+      for (const format of ['standard', 'cloudevents', 'cloudevents-binary', 'raw'] as const) {
+        expect(await post(port, secret, format)).toMatchObject({ kind: 'delivered', status: 200 })
+      }
+      expect((await client.query('select id, total::int from orders')).rows).toEqual([{ id: 'o-1', total: 42 }])
+    } finally {
+      consumer.kill('SIGKILL')
+      await ended
+    }
+  },
+)
+
 test.each(pagesWith('program'))('the program of $path runs from top to bottom, and prints what it says', async (page) => {
   await using db = await testDatabase()
   await using programs = await openPrograms()
   const client = await db.client()
   await client.query(ordersTable)
-  const { code, stdout, stderr } = await runProgram([await programs.add(page)], { POSTRIDER_DATABASE_URL: db.url })
+  const { code, stdout, stderr } = await runProgram([await programs.add(page)], {
+    POSTRIDER_DATABASE_URL: db.url,
+    BILLING_SECRET: generateSecret(),
+  })
   expect([code, stderr]).toEqual([0, ''])
   expect(stdout.split('\n').slice(0, -1)).toEqual(printedBy(page))
   const emitted = page.text.match(/outbox\.emit\(|\{ type: '/g) ?? []

@@ -1,12 +1,12 @@
 import { createServer, type Server } from 'node:http'
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
+import { createVerifier } from '@postrider/inbox'
 import { createRelay, type Relay, type RelayOptions, type SinkOptions } from '@postrider/relay'
 import {
   createSealer,
   createWebhookEndpoints,
   generateSealKey,
   generateSecret,
-  verify,
   type WebhookEndpointsOptions,
 } from '@postrider/webhook'
 import pg from 'pg'
@@ -103,7 +103,7 @@ export async function startOffice(): Promise<Destination & AsyncDisposable & { r
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {
       const body = Buffer.concat(chunks).toString()
-      const { ok } = verify({ headers: request.headers, body, secrets: [secret] })
+      const { ok } = createVerifier({ secrets: [secret] }).check({ headers: request.headers, body })
       if (ok) notices.push(JSON.parse(body) as Notice)
       response.writeHead(ok ? 204 : 401).end()
     })

@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createVerifier, generateSecret } from '@postrider/webhook'
+import { createVerifier } from '@postrider/inbox'
+import { generateSecret } from '@postrider/webhook'
 import type { Written } from './history.ts'
 
 /** A request, as it arrived. */
@@ -38,7 +39,7 @@ export const bigNumber = '9007199254740993'
 /** A real HTTP server on 127.0.0.1 that checks and remembers everything that it is sent. */
 export async function startReceiver({ answer = () => 204 }: ReceiverOptions = {}): Promise<Receiver> {
   const secret = generateSecret()
-  const verify = createVerifier({ secrets: [secret] })
+  const verifier = createVerifier({ secrets: [secret] })
   const arrivals: Arrival[] = []
   const taken = new Set<Arrival>()
   const bodies = new Map<string, string>()
@@ -50,7 +51,7 @@ export async function startReceiver({ answer = () => 204 }: ReceiverOptions = {}
     const chunks: Buffer[] = []
     for await (const chunk of request) chunks.push(chunk as Buffer)
     const body = Buffer.concat(chunks).toString()
-    const verified = verify({ body, headers: request.headers })
+    const verified = verifier.check({ body, headers: request.headers })
     if (!verified.ok) {
       complaints.push(`signature: ${verified.reason}`)
       response.writeHead(401).end()

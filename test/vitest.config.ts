@@ -6,6 +6,7 @@ import { givenUrl, serverVersion } from './postgres/source.ts'
 
 const unit = '**/*.unit.test.ts'
 const heavy = '**/*.pg18.test.ts'
+const kafka = '**/*.kafka.test.ts'
 /** What has nothing of its own to say to an old PostgreSQL: the SQL that it uses is tested where it stands. */
 const above = ['test/**', 'packages/postrider/**']
 const outside = ['**/node_modules/**', '**/dist/**']
@@ -32,8 +33,8 @@ export default defineConfig(async () => ({
     projects: [
       { extends: true as const, test: { name: 'unit', include: [unit], exclude: outside } },
       ...(givenUrl === undefined
-        ? [postgres(18, 18), postgres(14, 14, [heavy, ...above])]
-        : [postgres('given', await serverVersion(givenUrl))]),
+        ? [postgres(18, 18), postgres(14, 14, [heavy, ...above]), withKafka(18)]
+        : [postgres('given', await serverVersion(givenUrl)), withKafka('given')]),
     ],
   },
 }))
@@ -49,8 +50,22 @@ function postgres(
     test: {
       name: `postgres ${version}`,
       include: ['**/*.test.ts'],
-      exclude: [...outside, unit, ...without],
+      exclude: [...outside, unit, kafka, ...without],
       globalSetup: [join(import.meta.dirname, 'postgres', 'cluster.ts')],
+      provide: { postgresVersion: asked },
+    },
+  }
+}
+
+/** The tests that need a Kafka too: one broker for all of them, on the newest PostgreSQL. */
+function withKafka(asked: PostgresVersion | 'given'): TestProjectInlineConfiguration {
+  return {
+    extends: true,
+    test: {
+      name: 'kafka',
+      include: [kafka],
+      exclude: outside,
+      globalSetup: [join(import.meta.dirname, 'postgres', 'cluster.ts'), join(import.meta.dirname, 'kafka', 'setup.ts')],
       provide: { postgresVersion: asked },
     },
   }

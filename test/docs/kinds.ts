@@ -6,6 +6,12 @@ export type Kind =
   | 'program'
   /** A program of its own that receives webhooks. */
   | 'receiver'
+  /** A program of its own that takes events into its database, by webhook. */
+  | 'consumer'
+  /** The same by Kafka: it is held to the compiler, because to run it takes a broker. */
+  | 'consumer of Kafka'
+  /** What `inboxTable` returns. */
+  | 'table of the inbox'
   | 'sql'
   | 'shell'
   /** Commands about endpoints: where there is a sink `hooks` that has them, and somebody at their addresses. */
@@ -26,7 +32,13 @@ const kinds: Readonly<Record<string, Kind>> = {
   ts: 'program',
   'ts receiver-standardwebhooks.ts': 'receiver',
   'ts receiver-postrider.ts': 'receiver',
+  'ts consumer-node.ts': 'consumer',
+  'ts consumer-express.ts': 'consumer',
+  'ts consumer-fastify.ts': 'consumer',
+  'ts consumer-hono.ts': 'consumer',
+  'ts consumer-kafka.ts': 'consumer of Kafka',
   sql: 'sql',
+  'sql inbox': 'table of the inbox',
   sh: 'shell',
   'sh endpoints': 'shell with endpoints',
   'yaml postrider.config.yaml': 'configuration',

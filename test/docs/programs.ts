@@ -41,7 +41,7 @@ export async function openPrograms(): Promise<Programs> {
 /** A first line that brings what the page leaves out. */
 function importGiven(blocks: readonly Block[]): string {
   const code = blocks.map(({ text }) => text).join('\n')
-  const names = ['db', 'pool'].filter((name) => new RegExp(`\\b${name}\\.`).test(code))
+  const names = ['db', 'pool'].filter((name) => new RegExp(`\\b${name}[.,)]`).test(code))
   // Without a name it is still a module, as every program here is.
   return `import { ${names.join(', ')} } from '../../docs/${basename(given)}'`
 }

@@ -1,3 +1,4 @@
+import type { KafkaOptions, KafkaSasl } from '@postrider/kafka'
 import type { RelayOptions, SinkOptions } from '@postrider/relay'
 import type { WebhookEndpointsOptions, WebhookOptions } from '@postrider/webhook'
 
@@ -49,7 +50,7 @@ export interface HealthConfig {
 }
 
 /** A sink of the configuration; `kind` says which. */
-export type SinkConfig = WebhookConfig | WebhookEndpointsConfig
+export type SinkConfig = WebhookConfig | WebhookEndpointsConfig | KafkaConfig
 
 export interface WebhookConfig extends Omit<SinkOptions, 'sink'>, Omit<WebhookOptions, 'name'> {
   readonly kind: 'webhook'
@@ -75,6 +76,21 @@ export interface WebhookEndpointsConfig
   readonly secrets?: never
   readonly types?: never
   readonly startFrom?: never
+}
+
+/** A Kafka cluster: every event becomes a record of a topic. */
+export interface KafkaConfig extends Omit<SinkOptions, 'sink'>, Omit<KafkaOptions, 'name' | 'warn' | 'onPartitions' | 'sasl'> {
+  readonly kind: 'kafka'
+  /**
+   * `shadow` is a label that stands in `postrider status` and `postrider doctor`: nobody depends on this sink yet. It is carried
+   * as any other. Default `live`.
+   */
+  readonly mode?: 'shadow' | 'live'
+  readonly sasl?: Omit<KafkaSasl, 'password'> & {
+    /** As a reference: `${env:NAME}` or `${file:/path}`. */
+    readonly password: string
+  }
+  readonly endpoints?: never
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'

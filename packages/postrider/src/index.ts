@@ -3,6 +3,7 @@ export {
   type Config,
   type DatabaseConfig,
   type HealthConfig,
+  type KafkaConfig,
   type LogLevel,
   type RelayConfig,
   type Settings,

@@ -1,15 +1,19 @@
 import type { Sink, SinkFamily, SinkOptions } from '@postrider/relay'
 import { createWebhookEndpoints, createWebhookSink, type WebhookEndpointsOptions } from '@postrider/webhook'
-import type { SinkConfig, WebhookConfig, WebhookEndpointsConfig } from './config.ts'
+import type { KafkaConfig, SinkConfig, WebhookConfig, WebhookEndpointsConfig } from './config.ts'
+import { kindOf } from './mode.ts'
 
 /**
  * The sink that a piece of configuration describes, or the family of those that will be its endpoints.
- * @throws PostriderError `invalid_options` with every problem of its options.
+ * @param warn gets what an operator should know
+ * @throws PostriderError `invalid_options` with every problem of its options; `client_missing`.
  */
-export function createSink(name: string, config: SinkConfig): Sink | SinkFamily {
+export async function createSink(name: string, config: SinkConfig, warn?: (message: string) => void): Promise<Sink | SinkFamily> {
   switch (config.kind) {
     case 'webhook':
       return config.endpoints === undefined ? createSingle(name, config) : createWebhookEndpoints(endpointsOptions(name, config))
+    case 'kafka':
+      return await createStream(name, config, warn)
   }
 }
 
@@ -25,14 +29,30 @@ function createSingle(name: string, config: WebhookConfig): Sink {
   return createWebhookSink({ connections: connectionsFor(concurrency), ...ownOptions, name })
 }
 
+/** A client of Kafka is loaded only by those who have such a sink. */
+async function createStream(name: string, config: KafkaConfig, warn: ((message: string) => void) | undefined): Promise<Sink> {
+  const { createKafkaSink } = await import('@postrider/kafka')
+  const { mode, ...options } = split(config).ownOptions
+  const sink = await createKafkaSink({ ...options, name, ...(warn !== undefined && { warn }) })
+  return { ...sink, kind: kindOf(mode ?? 'live') }
+}
+
 /** One connection for every slot, so that no event waits where nobody sees it. */
 function connectionsFor(concurrency: number | undefined): number {
   return Math.max(64, concurrency ?? 0)
 }
 
 /** The sinks of a configuration and how their streams are carried; the relay that gets them closes them. */
-export function createSinks(configs: Readonly<Record<string, SinkConfig>>): SinkOptions[] {
-  return Object.entries(configs).map(([name, config]) => ({ ...split(config).carried, sink: createSink(name, config) }))
+export async function createSinks(
+  configs: Readonly<Record<string, SinkConfig>>,
+  warn?: (sink: string, message: string) => void,
+): Promise<SinkOptions[]> {
+  return await Promise.all(
+    Object.entries(configs).map(async ([name, config]) => ({
+      ...split(config).carried,
+      sink: await createSink(name, config, warn && ((message) => warn(name, message))),
+    })),
+  )
 }
 
 type Carried = Omit<SinkOptions, 'sink'>

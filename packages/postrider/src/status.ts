@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import type { Database } from './connect.ts'
+import { modeOf, type Mode } from './mode.ts'
 
 /** The views stop counting here. */
 export const countedUpTo = 10_000
@@ -15,6 +16,8 @@ export interface Status {
 export interface SinkStatus {
   readonly name: string
   readonly kind: string
+  /** `shadow`: nobody depends on it yet. */
+  readonly mode: Mode
   /** `degraded` is an active one whose circuit is not closed. */
   readonly state: 'pending' | 'active' | 'degraded' | 'paused' | 'disabled' | 'gone'
   /** Of the state: since when, by whom, why, and until when. */
@@ -91,6 +94,7 @@ export async function readStatus(database: Database, schema: string, sink: strin
       sinks: sinks.map((row) => ({
         name: row.sink,
         kind: row.kind,
+        mode: modeOf(row.kind),
         state: row.state,
         since: row.since,
         by: row.by,

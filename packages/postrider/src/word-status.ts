@@ -1,3 +1,4 @@
+import { withMode } from './mode.ts'
 import { plain, style } from './print.ts'
 import { countedUpTo, type RelayStatus, type SinkStatus, type Status } from './status.ts'
 import { renderTable, wordDuration } from './table.ts'
@@ -31,7 +32,7 @@ function troubleOf({ state, dead, blocked, oldestPendingSeconds }: SinkStatus): 
 
 function wordSinks(sinks: readonly SinkStatus[]): string {
   return renderTable(sinks, [
-    { title: 'sink', cell: ({ name }) => name },
+    { title: 'sink', cell: ({ name, kind }) => withMode(name, kind) },
     { title: 'state', cell: wordState },
     { title: 'pending', align: 'right', cell: ({ pending, pendingIsAll }) => (pendingIsAll ? '' : '≥ ') + wordCount(pending) },
     {

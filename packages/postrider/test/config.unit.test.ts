@@ -83,7 +83,7 @@ describe('a configuration', () => {
 
   test('is taken by the relay as it is', async () => {
     const { settings } = await load(withBilling({ types: ['order.**'], retry: { delaysMs: [10], jitter: 0, maxAgeMs: 1_000 } }))
-    const sinks = createSinks(settings!.sinks)
+    const sinks = await createSinks(settings!.sinks)
     expect(sinks[0]).toMatchObject({
       types: ['order.**'],
       lanes: 4,
@@ -105,7 +105,7 @@ describe('a configuration', () => {
   test.each(ranges)('may set %s from %d to %d, as the relay itself has it', async (name, least, most) => {
     const taken = async (value: number): Promise<[program: boolean, relay: boolean]> => {
       const { problems } = await load({ ...valid, relay: { [name]: value } })
-      const sinks = createSinks({ billing: { ...billing, kind: 'webhook', secrets: { current: SECRET } } })
+      const sinks = await createSinks({ billing: { ...billing, kind: 'webhook', secrets: { current: SECRET } } })
       try {
         createRelay({ connectionString: url, sinks, [name]: value })
         return [problems.length === 0, true]
@@ -403,7 +403,7 @@ describe('a sink with endpoints', () => {
       retry: 'standard',
       audit: 'all',
     })
-    const sinks = createSinks(settings!.sinks)
+    const sinks = await createSinks(settings!.sinks)
     expect(sinks).toMatchObject([
       { lanes: 1, concurrency: 8, rate: 2.5, onDead: 'park', sink: { name: 'hooks', kind: 'webhook' } },
     ])

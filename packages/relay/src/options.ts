@@ -54,7 +54,7 @@ export interface SinkOptions {
   readonly types?: readonly string[]
   /** Ordered shares of the stream, 1 to 64; fixed when the sink is first seen. Default 4; of an endpoint 1, fixed when it is added. */
   readonly lanes?: number
-  /** Deliveries in flight at once, over all relays, 1 to 1,024. Default 32; of an endpoint 8. */
+  /** Deliveries in flight at once, over all relays, 1 to 10,000. Default 32; of an endpoint 8. */
   readonly concurrency?: number
   /** Deliveries begun in a second, over all relays, above 0; may be a fraction. Default: no limit. */
   readonly rate?: number
@@ -169,7 +169,7 @@ export function settingsOf(options: RelayOptions): Settings {
       name,
       types: given.types ?? null,
       lanes: number(`${at}.lanes`, given.lanes, family ? 1 : 4, 1, 64),
-      concurrency: number(`${at}.concurrency`, given.concurrency, family ? 8 : 32, 1, 1_024),
+      concurrency: number(`${at}.concurrency`, given.concurrency, family ? 8 : 32, 1, 10_000),
       rate: given.rate ?? null,
       circuit: circuitOf(`${at}.circuit`, given.circuit ?? standardCircuit, problems),
       ordering: oneOf(`${at}.ordering`, given.ordering, 'key', ['key', 'none']),

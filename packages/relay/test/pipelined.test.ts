@@ -3,7 +3,7 @@ import type { Outcome } from '@postrider/relay'
 import { testDatabase, type TestDatabase } from '@postrider/test/postgres'
 import type pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { LogSink } from './log-sink.ts'
+import { LogSink } from '@postrider/test/log-sink'
 import { emit, emitRange, quick, range, run, until, type Running } from './support.ts'
 
 const busy: Outcome & { kind: 'retry' } = {

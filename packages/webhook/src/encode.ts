@@ -1,4 +1,5 @@
 import { PostriderError, typePattern, type LogEvent } from '@postrider/schema'
+import { messageIdPattern } from '@postrider/schema/signature'
 import { attributes, binaryHeaders, sequence } from './cloudevents.ts'
 import { traceContext } from './trace.ts'
 
@@ -17,7 +18,6 @@ export interface Encoded {
   readonly headers: readonly string[]
 }
 
-const idPattern = /^[A-Za-z0-9_-]{1,64}$/
 const mediaTypePattern = /^[\x21-\x7e][\x20-\x7e]{0,254}$/
 
 /**
@@ -29,7 +29,7 @@ const mediaTypePattern = /^[\x21-\x7e][\x20-\x7e]{0,254}$/
  */
 export function encode(event: LogEvent, format: WebhookFormat): Encoded {
   // A dot in the id would let two messages share one signature.
-  if (!idPattern.test(event.id)) throw cannotEncode(event, 'id', 'is not 1 to 64 letters, digits, _ or -')
+  if (!messageIdPattern.test(event.id)) throw cannotEncode(event, 'id', 'is not 1 to 64 letters, digits, _ or -')
   if (!typePattern.test(event.type)) throw cannotEncode(event, 'type', 'is not words joined by dots')
   if (!mediaTypePattern.test(event.contentType)) throw cannotEncode(event, 'contentType', 'cannot be a header')
   if (format.startsWith('cloudevents') && event.source === '')

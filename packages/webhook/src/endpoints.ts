@@ -5,7 +5,7 @@ import { checkOptions } from './check-options.ts'
 import type { WebhookFormat } from './encode.ts'
 import type { WebhookOptions, WebhookSecrets } from './options.ts'
 import { createSealer, isSealed, type Sealer } from './seal.ts'
-import { generateSecret } from './secret.ts'
+import { generateSecret } from '@postrider/schema/signature'
 import { createWebhookSink } from './webhook.ts'
 
 /** What all endpoints of a sink have in common; format and headers are defaults, which an endpoint may replace. */

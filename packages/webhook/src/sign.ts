@@ -1,13 +1,4 @@
-import { createHmac, sign as signWith } from 'node:crypto'
-import { readSigningSecret, type SigningKey } from './secret.ts'
-
-/** What is signed: the bytes `id.timestamp.body` (Standard Webhooks 1.0.0). The id must hold no dot. */
-export interface SignedContent {
-  readonly id: string
-  /** Unix seconds. */
-  readonly timestamp: number
-  readonly body: Uint8Array
-}
+import { readSigningSecret, signWithKey, type SignedContent, type SigningKey } from '@postrider/schema/signature'
 
 /** A former key that signs until its time. */
 export interface OldKey {
@@ -25,7 +16,7 @@ export function createSigner(current: readonly SigningKey[], previous: readonly 
   return (content) => {
     const nowMs = content.timestamp * 1000
     const signatures: string[] = []
-    for (const { key, untilMs } of keys) if (nowMs < untilMs) signatures.push(signOne(key, content))
+    for (const { key, untilMs } of keys) if (nowMs < untilMs) signatures.push(signWithKey(key, content))
     return signatures.join(' ')
   }
 }
@@ -33,10 +24,4 @@ export function createSigner(current: readonly SigningKey[], previous: readonly 
 /** Signs once, with secrets as text. For many messages prepare a signer with {@link createSigner}. */
 export function sign(content: SignedContent, secrets: readonly string[]): string {
   return createSigner(secrets.map(readSigningSecret))(content)
-}
-
-function signOne({ version, key }: SigningKey, { id, timestamp, body }: SignedContent): string {
-  const head = `${id}.${timestamp}.`
-  if (version === 'v1') return `v1,${createHmac('sha256', key).update(head).update(body).digest('base64')}`
-  return `v1a,${signWith(null, Buffer.concat([Buffer.from(head), body]), key).toString('base64')}`
 }

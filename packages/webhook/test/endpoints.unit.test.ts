@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Sink } from '@postrider/relay'
+import { createVerifier } from '@postrider/inbox'
 import {
   createSealer,
   createWebhookEndpoints,
   generateSealKey,
   generateSecret,
-  verify,
   type WebhookEndpointsOptions,
 } from '@postrider/webhook'
 import { deliver } from './event.ts'
@@ -66,7 +66,8 @@ function refusal(work: () => unknown): string {
   return 'it was taken'
 }
 
-const signedBy = ({ headers, body }: Received, secrets: readonly string[]): boolean => verify({ headers, body, secrets }).ok
+const signedBy = ({ headers, body }: Received, secrets: readonly string[]): boolean =>
+  createVerifier({ secrets }).check({ headers, body }).ok
 
 test('an endpoint is a sink of the name of its row, which signs with the secret that was sealed for it', async () => {
   await using sink = open()

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { generateSecret, publicKeyOf, sign, verify, type SignedContent } from '@postrider/webhook'
-import { readSigningSecret } from '../src/secret.ts'
+import { createVerifier } from '@postrider/inbox'
+import { readSigningSecret } from '@postrider/schema/signature'
+import { generateSecret, publicKeyOf, sign, type SignedContent } from '@postrider/webhook'
 import { createSigner } from '../src/sign.ts'
 
 const id = 'evt_01JGFJJZ00000000000000000A'
@@ -71,7 +72,10 @@ describe.each(vectors)('vector $name', (vector) => {
   test('is accepted by verify', () => {
     const headers = { 'webhook-id': vector.id, 'webhook-timestamp': String(vector.timestamp), 'webhook-signature': expected }
     const secrets = [vector.open ?? vector.secret]
-    expect(verify({ body, headers, secrets, now: () => vector.timestamp * 1000 })).toMatchObject({ ok: true, id: vector.id })
+    expect(createVerifier({ secrets, now: () => vector.timestamp * 1000 }).check({ body, headers })).toMatchObject({
+      ok: true,
+      id: vector.id,
+    })
   })
 })
 
@@ -111,7 +115,7 @@ describe('secrets', () => {
     const secret = generateSecret(kind)
     const signature = sign({ id, timestamp, body: Buffer.from('x') }, [secret])
     const headers = { 'webhook-id': id, 'webhook-timestamp': String(timestamp), 'webhook-signature': signature }
-    expect(verify({ body: 'x', headers, secrets: [secret], now: () => timestamp * 1000 }).ok).toBe(true)
+    expect(createVerifier({ secrets: [secret], now: () => timestamp * 1000 }).check({ body: 'x', headers }).ok).toBe(true)
   })
 
   const tooShort = `whsec_${Buffer.alloc(23).toString('base64')}`

@@ -1,4 +1,13 @@
-export { isPostriderError, PostriderError, type ErrorCode, type ErrorDetails } from '@postrider/schema'
+export {
+  isPostriderError,
+  PostriderError,
+  type ErrorCode,
+  type ErrorDetails,
+  type KyselyTransaction,
+  type QueryTransaction,
+  type RawQuery,
+  type TransactionHandle,
+} from '@postrider/schema'
 export {
   event,
   type Catalogue,
@@ -12,5 +21,4 @@ export {
 export type { EmitOptions } from './check.ts'
 export type { EventHeaders } from './headers.ts'
 export type { KeyOf, WriterOptions } from './options.ts'
-export type { KyselyTransaction, QueryTransaction, RawQuery, TransactionHandle } from './transaction.ts'
 export { createWriter, type EventOf, type Writer } from './write.ts'

@@ -1,9 +1,9 @@
+import { requireTransaction, run, type TransactionHandle } from '@postrider/schema'
 import { type Catalogue, type InputOf, outputOf, type StandardSchema, type TypeOf } from './catalogue.ts'
 import type { EmitOptions } from './check.ts'
 import { type Defaults, type Encoded, encodeEvent } from './encode.ts'
 import { checkWriterOptions, type WriterOptions } from './options.ts'
 import { refuse } from './refuse.ts'
-import { requireTransaction, run, type TransactionHandle } from './transaction.ts'
 import { translate } from './translate.ts'
 
 /** One event of `emitMany`. */
@@ -80,10 +80,10 @@ export function createWriter<C extends Catalogue>(options: WriterOptions<C>): Wr
       ready.push(encodeEvent(data, draft, entry, place))
     }
     // Here and not at the start, because an asynchronous validator may outlive the transaction.
-    requireTransaction(trx)
+    requireTransaction(trx, 'emit')
     if (ready.length === 0) return []
     try {
-      await run(trx, statement, `[${ready.map(({ json }) => json).join(',')}]`)
+      await run(trx, statement, [`[${ready.map(({ json }) => json).join(',')}]`], 'postrider.emit')
     } catch (error) {
       throw translate(error, schema, ready)
     }

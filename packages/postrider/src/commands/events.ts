@@ -115,6 +115,7 @@ async function printCurl(events: readonly FoundEvent[], flags: GetFlags): Promis
   const { settings } = await loadOneSink(family, flags)
   const config = settings.sinks[family]
   if (config === undefined) throw invalid(`--curl needs the configuration of sink ${family}, which is not in it: give --config`)
+  if (config.kind !== 'webhook') throw invalid(`--curl needs a sink that makes requests; ${family} is of the kind ${config.kind}`)
   for (const event of events) print(wordCurl(event, config))
 }
 

@@ -52,7 +52,7 @@ export function addSinks(program: Command): void {
   withActor(withDatabase(command.command('limits')))
     .description('change the limits of a sink at once, over all relays, until they are changed again')
     .argument('<sink>')
-    .option('--concurrency <n>', 'deliveries in flight at most', wholeNumber(1, 1_024))
+    .option('--concurrency <n>', 'deliveries in flight at most', wholeNumber(1, 10_000))
     .option('--rate <rate>', 'deliveries begun in a time at most, such as 10/s; none lifts the limit', rateOrNone)
     .option('--reset', 'as configured again')
     .option('--reason <text>', 'why; kept in the record')

@@ -48,7 +48,7 @@ async function carry(settings: Settings, log: Logger): Promise<number> {
     directConnectionString: database.directUrl,
     connections: database.connections,
     schema,
-    sinks: createSinks(sinks),
+    sinks: await createSinks(sinks, (sink, message) => log.warn({ component: 'sink', sink }, message)),
   })
   using stop = listenForStop((signal, forced) => {
     const how = forced ? 'stopping at once' : `stopping; attempts in flight have ${timings.drainMs} ms to end`

@@ -1,3 +1,4 @@
+import { withMode } from '../mode.ts'
 import { wordDuration } from '../table.ts'
 import { fail, ok, warn, wordList, type Check } from './check.ts'
 
@@ -5,8 +6,8 @@ export const circuits: Check = {
   name: 'circuits',
   needsSchema: true,
   async look({ ask }) {
-    const rows = await ask<{ sink: string; seconds: number; error: string }>(
-      `select c.sink, extract(epoch from clock_timestamp() - coalesce(c.failing_since, c.opened_at))::float8 as seconds,
+    const rows = await ask<{ sink: string; kind: string; seconds: number; error: string }>(
+      `select c.sink, s.kind, extract(epoch from clock_timestamp() - coalesce(c.failing_since, c.opened_at))::float8 as seconds,
          concat_ws(': ', c.error_code, c.error) as error
        from postrider.circuits as c join postrider.sinks as s on s.name = c.sink
        where c.state <> 'closed' and s.state = 'active' order by 2 desc nulls last`,
@@ -14,8 +15,8 @@ export const circuits: Check = {
     if (rows.length === 0) return ok('no destination is down')
     return warn(
       rows.length === 1
-        ? `${rows[0]?.sink} has failed for ${wordDuration((rows[0]?.seconds ?? 0) * 1_000)}: ${rows[0]?.error}`
-        : `${rows.length} destinations are down: ${wordList(rows.map(({ sink, seconds }) => `${sink} for ${wordDuration(seconds * 1_000)}`))}`,
+        ? `${withMode(rows[0]?.sink ?? '', rows[0]?.kind ?? '')} has failed for ${wordDuration((rows[0]?.seconds ?? 0) * 1_000)}: ${rows[0]?.error}`
+        : `${rows.length} destinations are down: ${wordList(rows.map(({ sink, kind, seconds }) => `${withMode(sink, kind)} for ${wordDuration(seconds * 1_000)}`))}`,
       'Mend the destination: it is probed by itself, and its events wait until then.',
     )
   },
@@ -25,8 +26,8 @@ export const inactive: Check = {
   name: 'sinks',
   needsSchema: true,
   async look({ ask, thresholds }) {
-    const rows = await ask<{ sink: string; state: string; by: string | null; reason: string | null; seconds: number }>(
-      `select name as sink, state, state_by as by, state_reason as reason, extract(epoch from clock_timestamp() - state_since)::float8 as seconds
+    const rows = await ask<{ sink: string; kind: string; state: string; by: string | null; reason: string | null; seconds: number }>(
+      `select name as sink, kind, state, state_by as by, state_reason as reason, extract(epoch from clock_timestamp() - state_since)::float8 as seconds
        from postrider.sinks
        where state in ('disabled', 'gone')
          or (state = 'paused' and state_until is null and state_since < clock_timestamp() - $1 * interval '1 second')
@@ -35,9 +36,9 @@ export const inactive: Check = {
     )
     const [first] = rows
     if (first === undefined) return ok('none is stopped for long')
-    const words = rows.map(({ sink, state, by, reason, seconds }) =>
+    const words = rows.map(({ sink, kind, state, by, reason, seconds }) =>
       [
-        `${sink} is ${state} for ${wordDuration(seconds * 1_000)}`,
+        `${withMode(sink, kind)} is ${state} for ${wordDuration(seconds * 1_000)}`,
         ...(by === null ? [] : [`by ${by}`]),
         ...(reason === null ? [] : [`(${reason})`]),
       ].join(' '),

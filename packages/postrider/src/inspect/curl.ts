@@ -1,6 +1,6 @@
 import type { LogEvent } from '@postrider/schema'
 import { encode, sign } from '@postrider/webhook'
-import type { SinkConfig } from '../config.ts'
+import type { WebhookConfig, WebhookEndpointsConfig } from '../config.ts'
 import type { FoundEvent } from './event.ts'
 
 /**
@@ -8,7 +8,7 @@ import type { FoundEvent } from './event.ts'
  * long as they take old timestamps (five minutes, mostly). For an endpoint the address is `$URL` and nothing is signed:
  * what is stored about endpoints is sealed.
  */
-export function wordCurl(event: FoundEvent, config: SinkConfig): string {
+export function wordCurl(event: FoundEvent, config: WebhookConfig | WebhookEndpointsConfig): string {
   const { body, headers } = encode(asLogged(event), config.format ?? 'standard')
   const timestamp = Math.floor(Date.now() / 1_000)
   const all = [

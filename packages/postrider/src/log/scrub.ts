@@ -31,8 +31,12 @@ export function secretsOf({ database, sinks }: Pick<Settings, 'database' | 'sink
   const found: string[] = []
   for (const url of [database.url, database.directUrl]) if (url !== false) found.push(url, ...passwordOf(url))
   for (const sink of Object.values(sinks)) {
+    if (typeof sink.tls === 'object' && sink.tls.key !== undefined) found.push(sink.tls.key)
+    if (sink.kind === 'kafka') {
+      if (sink.sasl !== undefined) found.push(sink.sasl.password)
+      continue
+    }
     found.push(...Object.values(sink.headers ?? {}))
-    if (sink.tls?.key !== undefined) found.push(sink.tls.key)
     if (sink.endpoints !== undefined) {
       if (sink.endpoints.secretKey !== undefined) found.push(sink.endpoints.secretKey)
       found.push(...(sink.endpoints.previousKeys ?? []))
