@@ -3,6 +3,7 @@
  * Reads words from stdin: `stop` and `stop hard` end the relay, `cpu` asks for what it has used. It ends with its stdin.
  */
 import { createInterface } from 'node:readline'
+import { createKafkaSink, type KafkaOptions } from '@postrider/kafka'
 import { createRelay, subscribe, type Messages, type RelayOptions, type Sink, type SinkOptions } from '@postrider/relay'
 import { createWebhookSink, type WebhookOptions } from '@postrider/webhook'
 
@@ -11,6 +12,8 @@ export type Channel = keyof Messages
 export interface ChildOptions extends Omit<RelayOptions, 'sinks'> {
   readonly sinks: readonly (Omit<SinkOptions, 'sink'> &
     Pick<WebhookOptions, 'name' | 'url' | 'timeouts'> & { readonly secret: string })[]
+  /** Sinks to Kafka, beside the others. */
+  readonly kafka?: readonly (Omit<SinkOptions, 'sink'> & { readonly options: KafkaOptions })[]
   readonly watch: readonly Channel[]
   /** SIGKILL to itself, right there, when the channel says its `nth` message. */
   readonly dieAt?: { readonly channel: Channel; readonly nth: number }
@@ -26,7 +29,7 @@ export interface Told {
   readonly at: number
 }
 
-const { sinks, watch, dieAt, poison, ...options } = JSON.parse(process.argv[2] ?? '') as ChildOptions
+const { sinks, kafka = [], watch, dieAt, poison, ...options } = JSON.parse(process.argv[2] ?? '') as ChildOptions
 
 if (dieAt !== undefined) {
   let left = dieAt.nth
@@ -49,12 +52,15 @@ process.stdout.on('error', () => process.exit(2))
 
 const relay = createRelay({
   ...options,
-  sinks: sinks.map(({ name, url, secret, timeouts = {}, ...rest }) => ({
-    ...rest,
-    sink: deadly(
-      createWebhookSink({ name, url, timeouts, secrets: { current: secret }, trust: 'internal', allow: ['127.0.0.0/8'] }),
-    ),
-  })),
+  sinks: [
+    ...(await Promise.all(kafka.map(async ({ options, ...rest }) => ({ ...rest, sink: await createKafkaSink(options) })))),
+    ...sinks.map(({ name, url, secret, timeouts = {}, ...rest }) => ({
+      ...rest,
+      sink: deadly(
+        createWebhookSink({ name, url, timeouts, secrets: { current: secret }, trust: 'internal', allow: ['127.0.0.0/8'] }),
+      ),
+    })),
+  ],
 })
 try {
   await relay.run(soft.signal, hard.signal)

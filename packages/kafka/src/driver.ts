@@ -44,9 +44,16 @@ export interface Driver extends AsyncDisposable {
   readonly name: 'kafkajs' | 'platformatic'
   /** Partitions of a topic, cached; null when there is no such topic. Asks again after an append failed for it. */
   partitions(topic: string, signal: AbortSignal): Promise<number | null>
-  /** Appends an ordered batch to one partition with acks=all. One at a time for a partition; many partitions at once. Does not throw. */
-  append(batch: PartitionBatch, signal: AbortSignal): Promise<AppendResult>
+  /** Bytes of a batch that the topic takes, `max.message.bytes`; null when this may not be asked. Cached for a minute. */
+  maxMessageBytes(topic: string, signal: AbortSignal): Promise<number | null>
+  /**
+   * Appends an ordered batch to one partition with acks=all. One at a time for a partition; many partitions at once. Does not throw.
+   * Within its deadline it looks for the leader again, and sends the same batch again as long as that can give no duplicate.
+   * After `written: unknown` the same batch (the same array) may be given again, and goes out as what it was; any other goes out
+   * by a new producer.
+   */
+  append(batch: PartitionBatch, signal: AbortSignal, deadlineMs: number): Promise<AppendResult>
   bounds(topic: string, signal: AbortSignal): Promise<ReadonlyMap<number, Bounds>>
-  /** Records from an offset up to (not including) another, in order; committed and plain ones alike. Joins no group. */
+  /** Records from an offset up to (not including) another, in order; those of transactions too, however they ended. Joins no group. */
   read(topic: string, partition: number, from: bigint, until: bigint, signal: AbortSignal): AsyncIterable<ReadRecord>
 }

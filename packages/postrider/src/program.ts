@@ -5,7 +5,9 @@ import { addDoctor } from './commands/doctor.ts'
 import { addEmit } from './commands/emit.ts'
 import { addEndpoints } from './commands/endpoints.ts'
 import { addEvents } from './commands/events.ts'
+import { addGraduate } from './commands/graduate.ts'
 import { addHealth } from './commands/health.ts'
+import { addKafka } from './commands/kafka.ts'
 import { addKeys } from './commands/keys.ts'
 import { addListen } from './commands/listen.ts'
 import { addMigrate } from './commands/migrate.ts'
@@ -37,6 +39,7 @@ export function createProgram(): Command {
   for (const add of [addMigrate, addStart, addStatus, addEmit, addEvents, addDead, addListen, addHealth]) add(program)
   for (const add of [addDoctor, addTail, addSinks, addPause, addResume]) add(program)
   for (const add of [addEndpoints, addRetry, addReplay, addDiscard, addSkip, addOps, addKeys]) add(program)
+  for (const add of [addKafka, addGraduate]) add(program)
   return program
 }
 

@@ -53,3 +53,15 @@ export function wordDuration(ms: number): string {
   }
   return parts.slice(0, 2).join('')
 }
+
+/** `850 B`, `12.3 kB`, `4.1 GB`: thousands, as disks and brokers count. */
+export function wordBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB']
+  let value = bytes
+  let nth = 0
+  while (value >= 1_000 && nth < units.length - 1) {
+    value /= 1_000
+    nth++
+  }
+  return `${nth === 0 ? Math.round(value) : value.toFixed(1)} ${units[nth]}`
+}

@@ -8,7 +8,7 @@ import { lay, overlaysOf, type ConfigFlags } from './overlay.ts'
 import { formatPath, isPlainObject, valueAt } from './path.ts'
 import { readConfigFile } from './read.ts'
 import { followReferences, type References } from './refer.ts'
-import { configShape, databaseShape, healthShape, oneSinkShape, sinkShape } from './shape.ts'
+import { configShape, databaseShape, healthShape, someSinksShape, sinkShape } from './shape.ts'
 
 export type { ConfigFlags } from './overlay.ts'
 
@@ -33,7 +33,7 @@ export interface Loaded<T> {
  * @throws PostriderError `invalid_options` with every problem at once.
  */
 export async function loadConfig(flags: ConfigFlags = {}, surroundings: Surroundings = {}): Promise<Loaded<Settings>> {
-  return await load(configShape, null, flags, surroundings)
+  return await load(configShape, everything, flags, surroundings)
 }
 
 /** Only what a database command needs: secrets of sinks need not be there. */
@@ -41,7 +41,7 @@ export async function loadDatabase(
   flags: ConfigFlags = {},
   surroundings: Surroundings = {},
 ): Promise<Loaded<Pick<Settings, 'database' | 'schema'>>> {
-  return await load(databaseShape, ['database', 'schema'], flags, surroundings)
+  return await load(databaseShape, { keys: ['database', 'schema'] }, flags, surroundings)
 }
 
 /** Only what a command needs that has to do with one sink: secrets of the others need not be there. */
@@ -50,7 +50,16 @@ export async function loadOneSink(
   flags: ConfigFlags = {},
   surroundings: Surroundings = {},
 ): Promise<Loaded<Pick<Settings, 'database' | 'schema' | 'sinks'>>> {
-  return await load(oneSinkShape, ['database', 'schema', `sinks.${name}`], flags, surroundings)
+  return await load(someSinksShape, { keys: ['database', 'schema'], sinks: (one) => one === name }, flags, surroundings)
+}
+
+/** Only what a command needs that has to do with Kafka: secrets of other sinks need not be there. */
+export async function loadKafkaSinks(
+  flags: ConfigFlags = {},
+  surroundings: Surroundings = {},
+): Promise<Loaded<Pick<Settings, 'database' | 'schema' | 'sinks'>>> {
+  const isKafka = (_: string, options: unknown): boolean => isPlainObject(options) && options['kind'] === 'kafka'
+  return await load(someSinksShape, { keys: ['database', 'schema'], sinks: isKafka }, flags, surroundings)
 }
 
 /** Only what `postrider health` needs. */
@@ -58,18 +67,26 @@ export async function loadHealth(
   flags: ConfigFlags = {},
   surroundings: Surroundings = {},
 ): Promise<Loaded<Pick<Settings, 'health'>>> {
-  return await load(healthShape, ['health'], flags, surroundings)
+  return await load(healthShape, { keys: ['health'] }, flags, surroundings)
 }
+
+/** Which part of a configuration a command needs; of the others nothing is read, and nobody complains. */
+interface Part {
+  readonly keys: readonly string[]
+  readonly sinks?: (name: string, options: unknown) => boolean
+}
+
+const everything = null
 
 async function load<T>(
   shape: z.ZodType<T>,
-  only: readonly string[] | null,
+  only: Part | null,
   flags: ConfigFlags,
   { env = process.env, directory = process.cwd() }: Surroundings,
 ): Promise<Loaded<T>> {
   const file = await readConfigFile(flags.config, directory)
   const problems: string[] = []
-  const overlays = overlaysOf(flags, env, directory, problems).filter(({ path }) => only?.includes(String(path[0])) ?? true)
+  const overlays = overlaysOf(flags, env, directory, problems).filter(({ path }) => only?.keys.includes(String(path[0])) ?? true)
   const found: References = {
     env,
     directory: file === null ? directory : dirname(file.path),
@@ -89,14 +106,16 @@ async function load<T>(
   return { settings: freeze(parsed.data), file: file?.path ?? null, secrets: [...found.secrets] }
 }
 
-function pick(content: unknown, only: readonly string[] | null): unknown {
+function pick(content: unknown, only: Part | null): unknown {
   if (only === null || !isPlainObject(content)) return content
   const { sinks, ...rest } = content
-  const picked = Object.entries(rest).filter(([key]) => only.includes(key))
-  const names = only.flatMap((path) => (path.startsWith('sinks.') ? [path.slice('sinks.'.length)] : []))
-  if (names.length === 0 || sinks === undefined) return Object.fromEntries(picked)
-  const wanted = isPlainObject(sinks) ? Object.fromEntries(Object.entries(sinks).filter(([name]) => names.includes(name))) : sinks
-  return { ...Object.fromEntries(picked), sinks: wanted }
+  const picked = Object.fromEntries(Object.entries(rest).filter(([key]) => only.keys.includes(key)))
+  if (only.sinks === undefined || sinks === undefined) return picked
+  const isWanted = only.sinks
+  const wanted = isPlainObject(sinks)
+    ? Object.fromEntries(Object.entries(sinks).filter(([name, options]) => isWanted(name, options)))
+    : sinks
+  return { ...picked, sinks: wanted }
 }
 
 /** A sink is the only judge of its own options: each one whose form is right is made, and closed again. */
@@ -109,7 +128,7 @@ async function sinkProblems(content: unknown, wrong: readonly string[]): Promise
     const parsed = sinkShape.safeParse(options)
     if (!parsed.success) continue
     try {
-      await createSink(name, parsed.data)[Symbol.asyncDispose]()
+      await (await createSink(name, parsed.data))[Symbol.asyncDispose]()
     } catch (error) {
       if (!isPostriderError(error)) throw error
       problems.push(...(error.details.problems ?? [error.message]).map((problem) => `${path}.${problem}`))

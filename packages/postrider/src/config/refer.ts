@@ -19,7 +19,7 @@ export interface References {
 const reference = /\$\$\{|\$\{(?:(env|file):([^}]*))?\}?/g
 const literalSecret = /wh(?:sec|sk)_[A-Za-z0-9+/]{8}/
 /** Keys whose whole text is a secret, whatever it looks like. */
-const placeOfSecret = /^sinks\.[^.]+\.endpoints\.(?:secretKey|previousKeys\[\d+\])$/
+const placeOfSecret = /^sinks\.[^.]+\.(?:endpoints\.(?:secretKey|previousKeys\[\d+\])|sasl\.password)$/
 
 /** The same configuration with every `${env:NAME}` and `${file:/path}` filled in. */
 export function followReferences(value: unknown, found: References, path: Path = []): unknown {

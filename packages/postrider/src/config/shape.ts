@@ -16,6 +16,42 @@ const sealKey = z
   .string()
   .regex(/^[A-Za-z0-9+/]{43}=$/, { error: 'expected base64 of 32 bytes, as `openssl rand -base64 32` prints' })
 
+/** How a stream is carried, whatever the destination. */
+const carried = {
+  types: z
+    .array(
+      z.string().regex(typeFilterPattern, { error: 'expected segments joined by dots, * for any one, ** (last) for the rest' }),
+    )
+    .min(1, { error: 'an empty list would take nothing; leave it out to take all' })
+    .exactOptional(),
+  lanes: whole(1, 64).exactOptional(),
+  rate: z.number().positive({ error: 'expected a number above 0' }).exactOptional(),
+  circuit: z
+    .union(
+      [
+        z.literal(false),
+        z.strictObject({ failures: whole(1, 1_000), openMs: whole(1, 86_400_000), mostMs: whole(1, 86_400_000) }),
+      ],
+      {
+        error: 'expected { failures, openMs, mostMs }, or false',
+      },
+    )
+    .exactOptional(),
+  ordering: z.enum(['key', 'none']).default('key'),
+  onDead: z.enum(['block', 'park', 'skip']).default('block'),
+  retry: z
+    .union(
+      [
+        z.enum(['fast', 'standard', 'patient']),
+        z.strictObject({ delaysMs: z.array(z.number().min(0)), jitter: z.number().min(0).max(1), maxAgeMs: z.number().min(1) }),
+      ],
+      { error: 'expected fast, standard or patient, or a policy { delaysMs, jitter, maxAgeMs }' },
+    )
+    .default('standard'),
+  audit: z.enum(['all', 'failures', 'none']).default('all'),
+  startFrom: z.enum(['beginning', 'now']).exactOptional(),
+}
+
 /** One destination, or with `endpoints` many: which of the keys belong to which is checked below. */
 const webhookKeys = z.strictObject({
   kind: z.literal('webhook'),
@@ -65,41 +101,9 @@ const webhookKeys = z.strictObject({
   permanentStatuses: z.array(z.number()).exactOptional(),
   userAgent: z.string().exactOptional(),
   dnsServers: z.array(z.string()).exactOptional(),
-
-  types: z
-    .array(
-      z.string().regex(typeFilterPattern, { error: 'expected segments joined by dots, * for any one, ** (last) for the rest' }),
-    )
-    .min(1, { error: 'an empty list would take nothing; leave it out to take all' })
-    .exactOptional(),
-  lanes: whole(1, 64).exactOptional(),
+  ...carried,
   // One connection for every slot, and the sink takes 256 at most.
   concurrency: whole(1, 256).exactOptional(),
-  rate: z.number().positive({ error: 'expected a number above 0' }).exactOptional(),
-  circuit: z
-    .union(
-      [
-        z.literal(false),
-        z.strictObject({ failures: whole(1, 1_000), openMs: whole(1, 86_400_000), mostMs: whole(1, 86_400_000) }),
-      ],
-      {
-        error: 'expected { failures, openMs, mostMs }, or false',
-      },
-    )
-    .exactOptional(),
-  ordering: z.enum(['key', 'none']).default('key'),
-  onDead: z.enum(['block', 'park', 'skip']).default('block'),
-  retry: z
-    .union(
-      [
-        z.enum(['fast', 'standard', 'patient']),
-        z.strictObject({ delaysMs: z.array(z.number().min(0)), jitter: z.number().min(0).max(1), maxAgeMs: z.number().min(1) }),
-      ],
-      { error: 'expected fast, standard or patient, or a policy { delaysMs, jitter, maxAgeMs }' },
-    )
-    .default('standard'),
-  audit: z.enum(['all', 'failures', 'none']).default('all'),
-  startFrom: z.enum(['beginning', 'now']).exactOptional(),
 })
 
 type WebhookKeys = z.output<typeof webhookKeys>
@@ -135,8 +139,64 @@ const webhook = ofOne(
   false,
 ).overwrite(withDefaults)
 
+/** Its numbers and texts are judged by the sink itself. */
+const kafka = z.strictObject({
+  kind: z.literal('kafka'),
+  mode: z.enum(['shadow', 'live']).default('live'),
+  brokers: z.array(z.string()),
+  client: z.enum(['kafkajs', 'platformatic']).exactOptional(),
+  clientId: z.string().exactOptional(),
+  tls: z
+    .union(
+      [
+        z.boolean(),
+        z.strictObject({
+          ca: z.union([z.string(), z.array(z.string())], { error: 'expected PEM, or a list of it' }).exactOptional(),
+          cert: z.string().exactOptional(),
+          key: z.string().exactOptional(),
+          dangerouslyAcceptAnyCertificate: z.boolean().exactOptional(),
+        }),
+      ],
+      { error: 'expected true, false or { ca, cert, key }' },
+    )
+    .exactOptional(),
+  sasl: z
+    .strictObject({
+      mechanism: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']),
+      username: z.string(),
+      password: z.string(),
+    })
+    .exactOptional(),
+  timeouts: z
+    .strictObject({
+      connectMs: z.number().exactOptional(),
+      requestMs: z.number().exactOptional(),
+      deadlineMs: z.number().exactOptional(),
+    })
+    .exactOptional(),
+  compression: z.enum(['none', 'gzip', 'zstd']).exactOptional(),
+  idempotent: z.boolean().exactOptional(),
+  topic: z.string().exactOptional(),
+  prefix: z.string().exactOptional(),
+  profile: z.enum(['cloudevents', 'debezium']).exactOptional(),
+  source: z.string().exactOptional(),
+  batch: z.strictObject({ records: z.number().exactOptional(), bytes: z.number().exactOptional() }).exactOptional(),
+  lingerMs: z.number().exactOptional(),
+  exactlyOnce: z
+    .union([z.boolean(), z.strictObject({ lookBack: z.number().exactOptional() })], {
+      error: 'expected true, false or { lookBack }',
+    })
+    .exactOptional(),
+  partitionCounts: z.record(z.string(), z.number()).exactOptional(),
+  ...carried,
+  lanes: carried.lanes.default(4),
+  // They wait for their batches, which costs memory and no connection.
+  concurrency: whole(1, 10_000).default(2_000),
+  startFrom: carried.startFrom.default('beginning'),
+})
+
 /** One sink. What its type says about the keys of one and of many, the checks above have seen to. */
-export const sinkShape: z.ZodType<SinkConfig> = z.discriminatedUnion('kind', [webhook]) as unknown as z.ZodType<SinkConfig>
+export const sinkShape: z.ZodType<SinkConfig> = z.discriminatedUnion('kind', [webhook, kafka]) as unknown as z.ZodType<SinkConfig>
 
 const database: z.ZodType<Settings['database']> = z
   .strictObject({
@@ -194,8 +254,8 @@ export const databaseShape: z.ZodType<Pick<Settings, 'database' | 'schema'>> = z
   schema,
 })
 
-/** What a command needs that has to do with one sink. */
-export const oneSinkShape: z.ZodType<Pick<Settings, 'database' | 'schema' | 'sinks'>> = z.object({
+/** What a command needs that has to do with one sink, or some. */
+export const someSinksShape: z.ZodType<Pick<Settings, 'database' | 'schema' | 'sinks'>> = z.object({
   database,
   schema,
   sinks: z.record(z.string(), sinkShape).prefault({}),

@@ -26,7 +26,14 @@ export const inactive: Check = {
   name: 'sinks',
   needsSchema: true,
   async look({ ask, thresholds }) {
-    const rows = await ask<{ sink: string; kind: string; state: string; by: string | null; reason: string | null; seconds: number }>(
+    const rows = await ask<{
+      sink: string
+      kind: string
+      state: string
+      by: string | null
+      reason: string | null
+      seconds: number
+    }>(
       `select name as sink, kind, state, state_by as by, state_reason as reason, extract(epoch from clock_timestamp() - state_since)::float8 as seconds
        from postrider.sinks
        where state in ('disabled', 'gone')
