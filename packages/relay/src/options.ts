@@ -152,7 +152,8 @@ export function settingsOf(options: RelayOptions): Settings {
   const sinks = options.sinks.map((given, index): SinkSettings => {
     const at = `sinks[${index}]`
     const { name } = given.sink
-    if (!/^[a-z0-9][a-z0-9_-]{0,62}$/.test(name))
+    if (typeof name !== 'string') problems.push(`${at}.sink: expected a sink; one that is made by a promise has to be awaited`)
+    else if (!/^[a-z0-9][a-z0-9_-]{0,62}$/.test(name))
       problems.push(`${at}.name: lower-case letters, digits, _ and - only, got "${name}"`)
     if (names.indexOf(name) !== index) problems.push(`${at}.name: "${name}" is there twice`)
     for (const filter of given.types ?? []) {

@@ -126,6 +126,29 @@ export function sinkContract(make: () => Promise<SinkHarness>): Promised[] {
     if (took > 1_000) throw new Error(`it took ${Math.round(took)} ms to stop`)
   })
 
+  promise(
+    'a sink that is pipelined keeps the order of a key, and sends nothing behind what failed',
+    ['accept', 'fail'],
+    async (harness) => {
+      if (harness.sink.pipelined !== true) return
+      const events = Array.from({ length: 30 }, (_, index) => ({ ...testEvent(200 + index), key: 'one' }))
+      harness.behave('accept')
+      for (const outcome of await Promise.all(events.map((event) => send(harness, event)))) expectKind(outcome, 'delivered')
+      const ids = (): string[] => harness.received().map(({ id }) => id)
+      equal(
+        ids(),
+        events.map(({ id }) => id),
+        'ids received',
+      )
+      harness.behave('fail')
+      const more = Array.from({ length: 30 }, (_, index) => ({ ...testEvent(300 + index), key: 'one' }))
+      const [first, ...rest] = await Promise.all(more.map((event) => send(harness, event)))
+      if (first === undefined) throw new TypeError('no outcome')
+      expectKind(first, 'retry')
+      for (const outcome of rest) expectKind(outcome, 'behind')
+    },
+  )
+
   promise('many events at once all arrive', ['accept'], async (harness) => {
     harness.behave('accept')
     const events = Array.from({ length: 50 }, (_, index) => testEvent(100 + index))
