@@ -174,6 +174,12 @@ begin
   if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
     perform postrider.refuse_cutover('a cutover can be rolled back in READ COMMITTED transactions only', 'begin isolation level read committed');
   end if;
+  -- Of what was restored nobody can tell any more on which side of the cutover it lay.
+  if exists (select from postrider.meta as m where m.restored_position >= cutover.after_position) then
+    perform postrider.refuse_cutover(
+      format('the database was restored since cutover %s', id),
+      'Finish it, replay to the sink what its consumer has not read, and move the consumer by hand.');
+  end if;
   perform postrider.lock_trouble(l.sink, l.lane) from (select * from postrider.lanes as l where l.sink = cutover.sink order by l.lane) as l;
   -- No page that was read before this is settled after it: what it left to the consumer would be passed by both.
   perform postrider.fence_off(cutover.sink);

@@ -30,7 +30,7 @@ grant execute on function
   postrider.is_before(postrider.sinks, xid8, bigint),
   postrider.look_ahead(text, bigint, smallint),
   postrider.position_at(timestamptz),
-  postrider.cutover_of(text, text, xid8),
+  postrider.cutover_of(text, text, xid8), postrider.filters_overlap(text, text),
   postrider.origin_of(text),
   postrider.why_still(postrider.sinks, postrider.circuits),
   postrider.who_carries(postrider.cursors, text, postrider.sinks, bigint),

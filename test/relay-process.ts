@@ -43,10 +43,10 @@ export interface RelayProcessOptions extends Partial<Omit<ChildOptions, 'sinks'>
   readonly sink?: Partial<ChildOptions['sinks'][number]>
 }
 
-/** Starts a relay from its sources that posts to a receiver. Resolves when it runs. Leases are short, as tests can wait for them. */
+/** Starts a relay from its sources that posts to a receiver (null: that does not). Resolves when it runs. Leases are short, as tests can wait for them. */
 export async function startRelay(
   url: string,
-  receiver: Pick<Receiver, 'url' | 'secret'>,
+  receiver: Pick<Receiver, 'url' | 'secret'> | null,
   given: RelayProcessOptions = {},
 ): Promise<RelayProcess> {
   const { sink, watch = [], ...rest } = given
@@ -55,7 +55,7 @@ export async function startRelay(
     connectionString: url,
     leaseMs: 1_000,
     ...rest,
-    sinks: [{ name: 'hook', url: receiver.url, secret: receiver.secret, retry: quick, ...sink }],
+    sinks: receiver === null ? [] : [{ name: 'hook', url: receiver.url, secret: receiver.secret, retry: quick, ...sink }],
     watch: [...new Set<Channel>([...watch, 'postrider:relay', 'postrider:lane', 'postrider:fault'])],
   }
   const child = spawn(process.execPath, [...nodeArgs, join(import.meta.dirname, 'relay-child.ts'), JSON.stringify(options)], {

@@ -82,6 +82,8 @@ async function restore(shift = 0): Promise<void> {
   await client.query(`update postrider.checkpoints set done = ${shifted('done')} where done::text <> '1:1:'`, [shift])
   await client.query(`update postrider.checkpoints set target = ${shifted('target')} where target is not null`, [shift])
   await client.query(`update postrider.sinks set origin = ${shifted('origin')} where origin::text <> '1:1:'`, [shift])
+  await client.query(`update postrider.cutovers set after = ${shifted('after')}`, [shift])
+  await client.query(`update postrider.cutovers set until = ${shifted('until')} where until is not null`, [shift])
   await client.query('update postrider.meta set system_identifier = 1, table_id = 0')
 }
 
@@ -445,6 +447,48 @@ describe('the sequence of positions', () => {
     expect(await anchor()).toMatchObject({ moved: 1 })
     expect(await pending()).toEqual([open])
   }, 10_000)
+})
+
+describe('a cutover', () => {
+  test('holds in the restored database: what had moved is not set aside, what is written now has moved too, and there is no way back', async () => {
+    await putSink()
+    await client.query(`select postrider.put_sink('log', 'kafka', 2::smallint, null, 'key', 'block', 'all', 'beginning')`)
+    const [own] = await emit(client, a)
+    await client.query(`select postrider.begin_cutover('shop', '{a.*}', 'log', 'billing')`)
+    const [moved, other] = await emit(client, [a, { type: 'b.made' }])
+    await client.query(`select postrider.begin_cutover('shop', '{c.*}', 'log', 'old')`)
+    await client.query(
+      `update postrider.cutovers set state = 'rolled_back', until = pg_current_snapshot() where consumer = 'old'`,
+    )
+    await restore(1_000_000_000)
+    await anchor()
+    expect(await states([own, moved, other])).toEqual(['retrying', 'none', 'retrying'])
+    expect(await states([own, moved, other], 'log')).toEqual(['retrying', 'blocked', 'retrying'])
+    const [later, rest] = await emit(client, [a, { type: 'b.made' }])
+    expect(await explained(later)).toBe('moved')
+    expect(await pending()).toEqual([rest])
+    expect(await pending('log')).toEqual([later, rest])
+    expect(await one('select array_agg(consumer) from postrider.cutovers')).toEqual(['billing'])
+    await expect(client.query(`select postrider.roll_back_cutover(1, '{}')`)).rejects.toMatchObject({
+      code: 'PR006',
+      message: 'the database was restored since cutover 1',
+    })
+  })
+
+  test.each([
+    ['order.*', 'order.placed', true],
+    ['order.*', '*.placed', true],
+    ['order.*', 'order.*.x', false],
+    ['order.**', 'order.placed.x', true],
+    ['order.**', 'order', false],
+    ['**', 'a', true],
+    ['a.b', 'a.c', false],
+    ['*.b.**', 'a.*.c', true],
+    ['*', 'a.b', false],
+  ])('filters %s and %s take a type together: %s', async (one_, other, overlap) => {
+    expect(await one('select postrider.filters_overlap($1, $2)', [one_, other])).toBe(overlap)
+    expect(await one('select postrider.filters_overlap($1, $2)', [other, one_])).toBe(overlap)
+  })
 })
 
 describe('anchoring', () => {
