@@ -10,7 +10,8 @@ import { WireError, type Address, type Producer, type Wire } from './wire.ts'
 const lastSequence = 2 ** 30
 /** Tries of a batch that is certainly not in the log, while its leader moves. */
 const freeTries = 4
-const pausesMs = [20, 100, 250, 500, 1_000] as const
+const pausesMs: readonly number[] = [20, 100, 250, 500]
+const longestPauseMs = 1_000
 /** The broker answers before we give up waiting for it. */
 const brokerShare = 0.7
 
@@ -91,7 +92,7 @@ export class Appender {
         if (maybe) break
       }
       if (both.aborted || !this.#goesOn(cause, maybe, tries)) break
-      const wait = pausesMs[Math.min(tries, pausesMs.length) - 1]! * (0.75 + Math.random() / 2)
+      const wait = (pausesMs[tries - 1] ?? longestPauseMs) * (0.75 + Math.random() / 2)
       if (performance.now() + wait >= until) break
       try {
         await delay(wait, undefined, { signal: both })

@@ -86,7 +86,7 @@ export function checkOptions(options: KafkaOptions): KafkaSettings {
   if (lookBack !== null) integer(lookBack, 1, 10_000_000, 'exactlyOnce.lookBack', problems)
   const partitionCounts = new Map(Object.entries(options.partitionCounts ?? {}))
   for (const [topic, count] of partitionCounts) integer(count, 1, 1_000_000, `partitionCounts.${topic.slice(0, 249)}`, problems)
-  refuse(problems, `The Kafka sink ${String(options.name)} cannot start`)
+  refuse(problems, `The Kafka sink ${options.name} cannot start`)
   return Object.freeze({
     ...client,
     name: options.name,
@@ -212,6 +212,6 @@ function integer(value: number, least: number, most: number, path: string, probl
 }
 
 function oneOf<T extends string>(value: T, choices: readonly string[], path: string, problems: string[]): T {
-  if (!choices.includes(value)) problems.push(`${path}: one of ${choices.join(', ')}, not ${String(value)}`)
+  if (!choices.includes(value)) problems.push(`${path}: one of ${choices.join(', ')}, not ${value}`)
   return value
 }

@@ -101,7 +101,7 @@ export class Cluster {
         if (error === protocol.unknownTopic) return null
         throw new DriverError(causeOfCode(protocol.leaderNotAvailable, `topic ${name}`))
       }
-      await pause(pausesMs[tries]!, limit.signal)
+      await pause(pausesMs[tries] ?? 0, limit.signal)
     }
   }
 
@@ -180,12 +180,9 @@ function rank({ trouble }: WireError): number {
   return ['dns', 'refused', 'closed', 'silent', 'unsupported', 'tls', 'authentication'].indexOf(trouble)
 }
 
-function shuffled<T>(list: T[]): T[] {
-  for (let index = list.length - 1; index > 0; index--) {
-    const other = Math.floor(Math.random() * (index + 1))
-    const held = list[index]!
-    list[index] = list[other]!
-    list[other] = held
-  }
+function shuffled<T>(list: readonly T[]): T[] {
   return list
+    .map((one) => ({ one, at: Math.random() }))
+    .toSorted((a, b) => a.at - b.at)
+    .map(({ one }) => one)
 }

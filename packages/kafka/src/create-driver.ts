@@ -72,12 +72,10 @@ export function createDriver(wire: Wire, settings: DriverSettings): Driver {
       const found = new Map<number, Bounds>()
       await Promise.all(
         Array.from({ length: count }, async (_, partition) => {
-          const [first, next] = await Promise.all(
-            ([-2, -1] as const).map((time) =>
-              askLeader(topic, partition, signal, (at) => wire.offset(at, topic, partition, time, { ms: requestMs, signal })),
-            ),
-          )
-          found.set(partition, { first: first!.offset, next: next!.offset })
+          const ask = (time: -1 | -2) =>
+            askLeader(topic, partition, signal, (at) => wire.offset(at, topic, partition, time, { ms: requestMs, signal }))
+          const [first, next] = await Promise.all([ask(-2), ask(-1)])
+          found.set(partition, { first: first.offset, next: next.offset })
         }),
       )
       return new Map([...found].toSorted(([a], [b]) => a - b))

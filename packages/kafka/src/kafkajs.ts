@@ -1,3 +1,4 @@
+// oxlint-disable typescript/no-explicit-any -- these parts of the library have no types
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions } from 'node:tls'
 import { isPostriderError } from '@postrider/schema'
@@ -45,7 +46,7 @@ export function openKafkajs(settings: ConnectionSettings): Wire {
   const codecs = { none: compression.Types.None, gzip: compression.Types.GZIP, zstd: compression.Types.ZSTD } as const
   const speaks = new Map<number, Versions>()
   for (const [name, key] of Object.entries(used)) {
-    const versions = requests[name]!.versions.map(Number)
+    const versions = (requests[name]?.versions ?? []).map(Number)
     speaks.set(key, { min: Math.min(...versions), max: Math.max(...versions) })
   }
 
@@ -102,20 +103,21 @@ export function openKafkajs(settings: ConnectionSettings): Wire {
     let protocol: Protocol
     try {
       // It looks at the highest version of the broker alone, and would send one that the broker has dropped.
-      const mine = speaks.get(used[name])!
+      const mine = speaks.get(used[name])
+      const definition = requests[name]
       const theirs = to.broker.versions[used[name]]
-      if (theirs === undefined || theirs.minVersion > mine.max) throw wireError('unsupported', false)
-      protocol = to.broker.lookupRequest(used[name], requests[name]!)(options)
+      if (mine === undefined || definition === undefined || theirs === undefined || theirs.minVersion > mine.max)
+        throw wireError('unsupported', false)
+      protocol = to.broker.lookupRequest(used[name], definition)(options)
     } catch (error) {
       throw failure(error, false)
     }
-    const { decode } = protocol.response
     const request = brokersOnly
       ? { ...protocol.request, encode: async () => new Encoder().writeArray([]).writeBoolean(false) }
       : protocol.request
     const rest = { ...limit, ms: limit.ms - (performance.now() - started) }
     try {
-      const response = { decode, parse: async (data: unknown) => data }
+      const response = { decode: (raw: unknown) => protocol.response.decode(raw), parse: async (data: unknown) => data }
       return await within(rest, true, to.pool.send({ request, response }), () => links.drop(at, to))
     } catch (error) {
       const told = failure(error, true)
@@ -215,7 +217,7 @@ export function openKafkajs(settings: ConnectionSettings): Wire {
             headers: new Map(
               Object.entries(message.headers as Record<string, Buffer | Buffer[]>).map(([name, value]) => [
                 name,
-                Array.isArray(value) ? value.at(-1)! : (value ?? Buffer.alloc(0)),
+                [value].flat().at(-1) ?? Buffer.alloc(0),
               ]),
             ),
           })),

@@ -64,14 +64,9 @@ export class KeyOrder {
     const course: Course = { way: this.#wayOf(first), items: new Set([first]), waiting: rest }
     this.#courses.set(key, course)
     this.#start(first)
-    while (
-      this.#courses.get(key) === course &&
-      rest.length > 0 &&
-      rest[0]!.refusal === null &&
-      this.#wayOf(rest[0]!) === course.way
-    ) {
-      const next = rest.shift()!
-      if (next.settled) continue
+    for (let [next] = rest; next !== undefined && this.#courses.get(key) === course; [next] = rest) {
+      if (next.refusal !== null || this.#wayOf(next) !== course.way) return
+      rest.shift()
       course.items.add(next)
       this.#start(next)
     }

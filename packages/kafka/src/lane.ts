@@ -5,6 +5,7 @@ import type { AppendFailure, Driver } from './driver.ts'
 import type { Item } from './item.ts'
 import { outcomeOf } from './outcome.ts'
 import { batchOverhead } from './record-size.ts'
+import type { StreamRecord } from './records.ts'
 import type { Tail } from './tail.ts'
 
 export interface LaneOptions {
@@ -110,7 +111,7 @@ export class PartitionLane {
     const { topic, partition, signal } = this.#options
     let left = items.filter((item) => !item.settled)
     // The same array is given to the driver again, as long as it holds the same records.
-    let records = left.map(({ record }) => record!)
+    let records = recordsOf(left)
     for (let tries = 1; left.length > 0; tries++) {
       const expiresAt = Math.min(...left.map((item) => item.expiresAt))
       for (const item of left) item.inFlight = true
@@ -119,7 +120,7 @@ export class PartitionLane {
         const unknown = await this.#withoutThoseThere(left)
         if (unknown.length < left.length) {
           left = unknown
-          records = left.map(({ record }) => record!)
+          records = recordsOf(left)
           if (left.length === 0) return
         }
       } catch (error) {
@@ -186,7 +187,10 @@ export class PartitionLane {
   #suspect(items: readonly Item[]): void {
     if (this.#options.tail === null) return
     for (const { attempt } of items) this.#suspects.add(attempt.event.id)
-    while (this.#suspects.size > suspectsKept) this.#suspects.delete(this.#suspects.keys().next().value!)
+    for (const oldest of this.#suspects) {
+      if (this.#suspects.size <= suspectsKept) break
+      this.#suspects.delete(oldest)
+    }
   }
 
   /** Answers those that are in the partition already, and returns the others. */
@@ -200,27 +204,31 @@ export class PartitionLane {
     }
     await tail.refresh(signal)
     this.#tailUsedAt = performance.now()
-    const there = new Set<Item>()
+    const there = new Map<Item, bigint>()
     for (const item of doubtful) {
       const { id } = item.attempt.event
       const offset = tail.offsetOf(id)
       if (offset === null) continue
-      there.add(item)
+      there.set(item, offset)
       this.#suspects.delete(id)
     }
     // In order, and before others are sent: an earlier one of a key is never left behind a later one.
     const rest: Item[] = []
     for (const item of items) {
-      if (!there.has(item)) {
+      const offset = there.get(item)
+      if (offset === undefined) {
         rest.push(item)
         continue
       }
       item.inFlight = false
-      const offset = tail.offsetOf(item.attempt.event.id)!
       this.#settle(item, { kind: 'delivered', appended: { topic, partition, offset: String(offset) } })
     }
     return rest
   }
+}
+
+function recordsOf(items: readonly Item[]): StreamRecord[] {
+  return items.flatMap(({ record }) => record ?? [])
 }
 
 function late(topic: string, partition: number): AppendFailure {

@@ -1,5 +1,7 @@
+// oxlint-disable typescript/no-explicit-any -- answers of the library have a type for each version, and are read here in what they share
 import { isIP } from 'node:net'
 import { isPostriderError, PostriderError } from '@postrider/schema'
+import type * as Library from '@platformatic/kafka'
 import type { Connection } from '@platformatic/kafka'
 import { tlsOptions, type ConnectionSettings } from './connection.ts'
 import { Links } from './links.ts'
@@ -7,7 +9,7 @@ import { connectionError, wireError } from './trouble.ts'
 import { within } from './within.ts'
 import { WireError, type Address, type Limit, type ProduceRequest, type Refusal, type Versions, type Wire } from './wire.ts'
 
-type Client = typeof import('@platformatic/kafka')
+type Client = typeof Library
 type Api = { readonly api: { async(connection: Connection, ...values: unknown[]): Promise<any> } }
 
 interface Link {
@@ -72,7 +74,7 @@ export async function openPlatformatic(settings: ConnectionSettings): Promise<Wi
               sasl: {
                 mechanism: settings.sasl.mechanism.toUpperCase() as 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512',
                 username: settings.sasl.username,
-                password: password!,
+                password: password ?? '',
               },
             }),
       })
@@ -95,10 +97,10 @@ export async function openPlatformatic(settings: ConnectionSettings): Promise<Wi
     await link.connection.connect(host, port)
     let answer: any
     try {
-      answer = await functions['apiVersionsV3']!.api.async(link.connection, 'postrider', '1')
+      answer = await client.apiVersionsV3.api.async(link.connection, 'postrider', '1')
     } catch (error) {
       if (!refusedWith(error, unsupportedVersion)) throw error
-      answer = await functions['apiVersionsV1']!.api.async(link.connection, 'postrider', '1')
+      answer = await client.apiVersionsV1.api.async(link.connection, 'postrider', '1')
     }
     link.versions = new Map(answer.apiKeys.map((entry: any) => [entry.apiKey, { min: entry.minVersion, max: entry.maxVersion }]))
   }
@@ -116,7 +118,7 @@ export async function openPlatformatic(settings: ConnectionSettings): Promise<Wi
   async function ask(at: Address, name: keyof typeof used, values: readonly unknown[], limit: Limit): Promise<any> {
     const started = performance.now()
     const to = await link(at, limit)
-    const mine = speaks.get(used[name][0])!
+    const mine = speaks.get(used[name][0]) ?? { min: 0, max: -1 }
     const theirs = to.versions.get(used[name][0])
     let version = Math.min(mine.max, theirs?.max ?? -1)
     const least = Math.max(mine.min, theirs?.min ?? 0)

@@ -35,7 +35,8 @@ export function simulate(keys: Iterable<KeyUse>, partitionCounts: readonly numbe
     const name = Buffer.from(key)
     total += records
     for (const { partitions, all } of tallies) {
-      const one = all[partitionOf(name, partitions)]!
+      const one = all[partitionOf(name, partitions)]
+      if (one === undefined) continue
       one.keys++
       one.records += records
       one.bytes += bytes

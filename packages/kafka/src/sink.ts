@@ -150,7 +150,7 @@ export function sinkOf(settings: KafkaSettings, driver: Driver): KafkaSink {
     },
     async [Symbol.asyncDispose]() {
       closing.abort()
-      for (const item of [...all]) settle(item, interrupted)
+      for (const item of all) settle(item, interrupted)
       await driver[Symbol.asyncDispose]()
     },
   }

@@ -39,7 +39,10 @@ export class Tail {
       if (id !== undefined) this.#offsets.set(id.toString(), record.offset)
     }
     this.#next = next
-    while (this.#offsets.size > lookBack) this.#offsets.delete(this.#offsets.keys().next().value!)
+    for (const oldest of this.#offsets.keys()) {
+      if (this.#offsets.size <= lookBack) break
+      this.#offsets.delete(oldest)
+    }
   }
 
   /** Where the event of this id stands; null: not in the tail. */

@@ -98,7 +98,7 @@ export class Topic {
       })
     }
     // Without a key by its id, so that another attempt comes to the same partition.
-    const partition = partitionOf(item.record!.key ?? Buffer.from(event.id), count)
+    const partition = partitionOf(item.record?.key ?? Buffer.from(event.id), count)
     this.#laneOf(partition).add(item)
   }
 

@@ -238,7 +238,7 @@ describe.each(['kafkajs', 'platformatic'] as const)('with %s', (client) => {
     await using sink = await sinkAt(kafka, { exactlyOnce: true })
     await sink.deliver(nth(1), never)
     kafka.faults.add({ fault: { do: 'drop-ack' } })
-    kafka.faults.add({ fault: { do: 'error', error: 'UNKNOWN_PRODUCER_ID' } })
+    kafka.faults.add({ fault: { do: 'error', error: 'OUT_OF_ORDER_SEQUENCE_NUMBER' } })
     expect(await sink.deliver(nth(2), never)).toMatchObject({ kind: 'delivered', appended: { offset: '1' } })
     expect(kafka.log('order', 0)).toHaveLength(2)
   })

@@ -19,8 +19,11 @@ export function anEvent(change: Partial<LogEvent> = {}): LogEvent {
   }
 }
 
+/** Of the present: a real broker soon deletes what is older than its retention. */
+const time = new Date().toISOString()
+
 /** The nth event of a log, with an id of its own. */
 export function nth(n: number, change: Partial<LogEvent> = {}): Attempt {
   const id = `019b76da-a800-7000-8000-${String(n).padStart(12, '0')}`
-  return { event: anEvent({ position: String(n), id, payloadText: `{"n": ${n}}`, ...change }), number: 1 }
+  return { event: anEvent({ position: String(n), id, time, payloadText: `{"n": ${n}}`, ...change }), number: 1 }
 }

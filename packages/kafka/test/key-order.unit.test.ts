@@ -11,7 +11,7 @@ function bench(): {
   order: KeyOrder
   started: number[]
   answers: Map<number, string>
-  item(n: number, key: string | null, topic?: string): Item
+  item: (n: number, key: string | null, topic?: string) => Item
 } {
   const started: number[] = []
   const answers = new Map<number, string>()
@@ -23,7 +23,7 @@ function bench(): {
     order,
     started,
     answers,
-    item(n, key, topic = 't') {
+    item: (n, key, topic = 't') => {
       const item: Item = {
         attempt: nth(n, { key }),
         topic,

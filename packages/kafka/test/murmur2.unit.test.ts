@@ -17,7 +17,7 @@ it.each(vectors)('murmur2 of %s is that of Java', (text, expected) => {
 })
 
 it('murmur2 of the bytes abc is that of Java', () => {
-  expect(murmur2(Uint8Array.of(97, 98, 99))).toBe(479470107)
+  expect(murmur2(Buffer.of(97, 98, 99))).toBe(479470107)
 })
 
 /** Keys of every length from 0 to 40, with every value of a byte. */
@@ -43,7 +43,7 @@ it('100,000 keys land where the two clients that follow Java put them', () => {
     const ours = partitionOf(key, partitions)
     used.add(ours)
     if (ours !== kafkajs({ topic: 't', partitionMetadata, message: { key, value: null } })) differ++
-    if (ours !== (compatibilityPartitioner({ topic: 't', value: key } as never, key) >>> 0) % partitions) differ++
+    if (ours !== (compatibilityPartitioner({ topic: 't', value: key }, key) >>> 0) % partitions) differ++
   }
   expect(differ).toBe(0)
   expect(used.size).toBe(partitions)

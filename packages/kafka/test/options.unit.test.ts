@@ -8,7 +8,7 @@ const good: KafkaOptions = { name: 'main', brokers: ['127.0.0.1:9092'] }
 
 const problemsOf = (change: object): readonly string[] => {
   try {
-    checkOptions({ ...good, ...change } as KafkaOptions)
+    checkOptions({ ...good, ...change })
     return []
   } catch (error) {
     if (!isPostriderError(error) || error.code !== 'invalid_options') throw error

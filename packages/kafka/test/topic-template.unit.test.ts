@@ -22,7 +22,7 @@ it.each([
   ['{tenant}', { tenant: '..' }, 'it is a pair of dots'],
   ['{tenant}', { tenant: 'x'.repeat(250) }, 'it is too long'],
   ['{type.4}', {}, 'the type has fewer segments'],
-] as const)('the template %s makes none when %s: %s', (template, change) => {
+] as const)('the template %s makes none of %j: %s', (template, change, _why) => {
   expect(compileTemplate(template)(anEvent(change))).toBeNull()
 })
 
