@@ -155,6 +155,7 @@ async function load(name: string, text: string): ReturnType<typeof loadConfig> {
     BILLING_SECRET: secret,
     WAREHOUSE_SECRET: secret,
     HOOKS_SECRET_KEY: generateSealKey(),
+    KAFKA_PASSWORD: generateSecret(),
   }
   return await loadConfig({}, { directory: programs.directory, env })
 }

@@ -16,6 +16,8 @@ export type Kind =
   | 'shell'
   /** Commands about endpoints: where there is a sink `hooks` that has them, and somebody at their addresses. */
   | 'shell with endpoints'
+  /** Commands about Kafka: where there is a cluster, a sink `main-kafka`, and, if its name says so, a relay. */
+  | 'shell with Kafka'
   /** A whole configuration file. */
   | 'configuration'
   /** Keys of a configuration that has what it needs besides. */
@@ -41,6 +43,8 @@ const kinds: Readonly<Record<string, Kind>> = {
   'sql inbox': 'table of the inbox',
   sh: 'shell',
   'sh endpoints': 'shell with endpoints',
+  'sh kafka': 'shell with Kafka',
+  'sh kafka relay': 'shell with Kafka',
   'yaml postrider.config.yaml': 'configuration',
   'ts postrider.config.ts': 'configuration',
   yaml: 'part of a configuration',

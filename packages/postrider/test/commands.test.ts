@@ -131,6 +131,7 @@ test('status counts what waits and what is dead, and says that nobody carries it
       {
         name: 'billing',
         kind: 'webhook',
+        mode: 'live',
         state: 'active',
         since: expect.any(String) as string,
         by: null,

@@ -1,11 +1,15 @@
+import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { isPostriderError } from '@postrider/schema'
+import { nodeArgs } from '@postrider/test/node'
 import { generateSealKey, generateSecret } from '@postrider/webhook'
 import { createRelay } from '@postrider/relay'
 import { describe, expect, test } from 'vitest'
 import { loadConfig, loadDatabase, loadHealth, type ConfigFlags } from '../src/config/load.ts'
 import type { Settings } from '../src/config.ts'
 import { createLog } from '../src/log.ts'
+import { secretsOf } from '../src/log/scrub.ts'
 import { createSinks } from '../src/sinks.ts'
 import { temporaryDirectory } from './directory.ts'
 
@@ -143,9 +147,9 @@ describe('a configuration', () => {
     [
       'an unknown kind',
       withBilling({ kind: 'webhok' }),
-      ['sinks.billing.kind: expected webhook, got "webhok"; did you mean webhook?'],
+      ['sinks.billing.kind: expected webhook, kafka, got "webhok"; did you mean webhook?'],
     ],
-    ['no kind', { ...valid, sinks: { a: {} } }, ['sinks.a.kind: is missing; expected webhook']],
+    ['no kind', { ...valid, sinks: { a: {} } }, ['sinks.a.kind: is missing; expected webhook, kafka']],
     ['no url of a sink', { ...valid, sinks: { a: { kind: 'webhook', secrets: billing.secrets } } }, ['sinks.a.url: is missing']],
     ['no sinks', { database: { url } }, ['sinks: is missing']],
     ['an empty list of sinks', { database: { url }, sinks: {} }, ['sinks: expected at least one sink']],
@@ -250,7 +254,7 @@ describe('a secret', () => {
       await directory.write(name, content)
       const { settings, secrets } = await loadConfig({ config: name }, { env: { DB: url }, directory: directory.path })
       expect(settings.database.url, name).toBe(url)
-      expect(settings.sinks['billing']?.secrets?.current, name).toBe(SECRET)
+      expect(settings.sinks['billing'], name).toMatchObject({ secrets: { current: SECRET } })
       expect(secrets, name).toEqual(expect.arrayContaining([SECRET, url]))
     }
   })
@@ -291,7 +295,7 @@ describe('a secret', () => {
         env: { SECRET, TOKEN: 't-1' },
       },
     )
-    expect(settings?.sinks['billing']?.headers).toEqual({ authorization: 'Bearer t-1', 'x-plain': '${env:TOKEN}' })
+    expect(settings?.sinks['billing']).toMatchObject({ headers: { authorization: 'Bearer t-1', 'x-plain': '${env:TOKEN}' } })
   })
 })
 
@@ -466,5 +470,75 @@ describe('a sink with endpoints', () => {
     log.info({ note: `${KEY} ${OLD}` }, `it said ${KEY}`)
     expect(lines.join('')).not.toContain(KEY)
     expect(lines.join('')).not.toContain(OLD)
+  })
+})
+
+describe('a Kafka sink', () => {
+  const stream = { kind: 'kafka', brokers: ['127.0.0.1:9'], source: 'shop/orders' }
+  const withStream = (changes: object): ReturnType<typeof load> =>
+    load({ ...valid, sinks: { 'main-kafka': { ...stream, ...changes } } })
+
+  test('is carried in four lanes with 2,000 events in flight; its mode is what the database shows', async () => {
+    for (const [mode, kind] of [
+      ['live', 'kafka'],
+      ['shadow', 'kafka-shadow'],
+    ] as const) {
+      const { settings } = await withStream({ mode, types: ['order.*'] })
+      const sinks = await createSinks(settings!.sinks)
+      expect(sinks).toMatchObject([
+        { lanes: 4, concurrency: 2_000, types: ['order.*'], startFrom: 'beginning', sink: { kind, pipelined: true } },
+      ])
+      expect(() => createRelay({ connectionString: url, sinks })).not.toThrow()
+      await sinks[0]?.sink[Symbol.asyncDispose]()
+    }
+  })
+
+  test.each<[what: string, changes: object, problems: string[]]>([
+    ['an option of webhooks', { url: 'https://example.com' }, ['sinks.main-kafka.url: unknown; there are kind, mode, brokers']],
+    ['a misspelt option', { broker: [] }, ['sinks.main-kafka.broker: unknown; did you mean brokers?']],
+    ['a broker without a port', { brokers: ['kafka'] }, ['sinks.main-kafka.brokers[0]: not host:port']],
+    ['too many in flight', { concurrency: 10_001 }, ['sinks.main-kafka.concurrency: expected at most 10000, got 10001']],
+    ['a topic that no topic can be', { topic: 'orders/{type}' }, ['sinks.main-kafka.topic: makes names with characters']],
+    [
+      'a password in the file',
+      { sasl: { mechanism: 'plain', username: 'relay', password: 'hunter2hunter2' } },
+      ['sinks.main-kafka.sasl.password: a secret stands in the configuration'],
+    ],
+  ])('with %s is refused', async (_, changes, problems) => {
+    const found = await withStream(changes)
+    expect(found.problems).toEqual(problems.map((problem) => expect.stringContaining(problem) as string))
+    expect(found.problems.join()).not.toContain('hunter2')
+  })
+
+  test('has its password from a reference, and no log shows it', async () => {
+    const { settings } = await withStream({ sasl: { mechanism: 'scram-sha-512', username: 'relay', password: '${env:SECRET}' } })
+    expect(settings?.sinks['main-kafka']).toMatchObject({ sasl: { password: SECRET } })
+    expect(secretsOf(settings!)).toContain(SECRET)
+  })
+
+  test('is the only reason to load a client of Kafka', async () => {
+    const loaded = async (sinks: object): Promise<string[]> => {
+      await using directory = await temporaryDirectory()
+      await directory.write('postrider.config.json', { ...valid, sinks })
+      // Every module that is asked for, with the whole program and its configuration loaded.
+      const script = `
+        import { registerHooks } from 'node:module'
+        const asked = new Set()
+        registerHooks({ resolve: (name, context, next) => (asked.add(name), next(name, context)) })
+        await import(${JSON.stringify(new URL('../src/program.ts', import.meta.url).href)}).then(({ createProgram }) => createProgram())
+        const { loadConfig } = await import(${JSON.stringify(new URL('../src/config/load.ts', import.meta.url).href)})
+        await loadConfig()
+        console.log(JSON.stringify([...asked].filter((name) => /^@postrider\\/kafka$|^kafkajs|^@platformatic\\/kafka/.test(name))))`
+      const { stdout } = await promisify(execFile)(process.execPath, [...nodeArgs, '--input-type=module', '--eval', script], {
+        cwd: directory.path,
+        env: { PATH: process.env['PATH'], ...env },
+        timeout: 20_000,
+      })
+      return JSON.parse(stdout) as string[]
+    }
+    expect(await loaded({ billing })).toEqual([])
+    expect(await loaded({ billing, 'main-kafka': stream })).toEqual(
+      expect.arrayContaining(['@postrider/kafka', expect.stringMatching(/^kafkajs/)]),
+    )
   })
 })

@@ -50,9 +50,9 @@ class Group implements Stream {
     const read = async (partition: number): Promise<void> => {
       let offset = Number(this.#committed.get(partition) ?? 0n)
       while (!reading.signal.aborted) {
-        const { log } = this.#sink.partitions[partition]!
+        const { log } = this.#sink.partitions.at(partition)!
         for (let nth = 0; nth < 7 && offset < log.length; nth++, offset++) {
-          const { event } = log[offset]!
+          const { event } = log.at(offset)!
           this.#consumer.take(event.id, event.key, (JSON.parse(event.payloadText ?? '{}') as { n: number }).n)
         }
         // Not always: then it reads some again.
@@ -102,7 +102,7 @@ describe('a consumer that moves from one sink to another', () => {
   beforeEach(async () => {
     db = await testDatabase()
     client = await db.client()
-    database = openDatabase({ database: { url: db.url, directUrl: db.url }, schema: 'postrider' } as never, 'test')
+    database = openDatabase({ database: { url: db.url, directUrl: db.url, connections: 4 }, schema: 'postrider' }, 'test')
     hook = new RecordingSink('hook')
     log = new LogSink(3)
     consumer = new Consumer()
@@ -167,7 +167,7 @@ describe('a consumer that moves from one sink to another', () => {
     writing.abort()
     await Promise.all(writers)
     const { rows: all } = await client.query<{ n: number }>('select count(*)::int as n from postrider.events')
-    await until(() => consumer.count === all[0]!.n, 'every event took effect', 20_000)
+    await until(() => consumer.count === all.at(0)!.n, 'every event took effect', 20_000)
     for (const [key, last] of written)
       expect(consumer.effects.get(key), key).toEqual(Array.from({ length: last }, (_, n) => n + 1))
     expect(byLog).toBeGreaterThan(50)

@@ -11,6 +11,7 @@ import { z } from 'zod'
 import { loadConfig } from '../src/config/load.ts'
 import { configShape } from '../src/config/shape.ts'
 import { serveHealth } from '../src/health.ts'
+import { thresholds } from '../src/graduate/thresholds.ts'
 import { createLog } from '../src/log.ts'
 import { followRelays } from '../src/log/follow.ts'
 import { createProgram } from '../src/program.ts'
@@ -18,6 +19,7 @@ import { temporaryDirectory } from './directory.ts'
 
 const configuration = readPage('docs/configuration.md')
 const operating = readPage('docs/operating.md')
+const graduating = readPage('docs/graduating.md')
 
 interface Row {
   /** As in the configuration: `sinks.billing.lanes`. */
@@ -27,10 +29,13 @@ interface Row {
   readonly range: string
 }
 
-const ofSink = [...configuration.rowsOf('Sinks'), ...configuration.rowsOf('Webhook sinks')]
+const common = configuration.rowsOf('Sinks')
+/** By the kind of sink: the keys that only this one has. */
+const own = { webhook: configuration.rowsOf('Webhook sinks'), kafka: configuration.rowsOf('Kafka sinks') }
 const rows: readonly Row[] = [
   ...configuration.rowsOf('Program').map((row) => rowOf(row, [])),
-  ...ofSink.map((row) => rowOf(row, ['sinks', 'billing'])),
+  ...[...common, ...own.webhook].map((row) => rowOf(row, ['sinks', 'billing'])),
+  ...own.kafka.map((row) => rowOf(row, ['sinks', 'stream'])),
 ]
 
 function rowOf([key = '', standard = '', range = '']: readonly string[], above: readonly string[]): Row {
@@ -44,6 +49,7 @@ interface Shape {
   readonly items?: Shape
   readonly additionalProperties?: Shape | boolean
   readonly default?: unknown
+  readonly const?: unknown
 }
 
 const whole = z.toJSONSchema(configShape, { io: 'input', unrepresentable: 'any' }) as Shape
@@ -68,19 +74,30 @@ test('every key of a configuration is explained, and no other', () => {
       .map(([key]) => key)
       .toSorted(),
   ).toEqual(keysOf({ properties: program }).toSorted())
-  expect(ofSink.map(([key]) => key).toSorted()).toEqual(keysOf(sinks?.additionalProperties as Shape).toSorted())
+  const each = sinks?.additionalProperties as Shape | undefined
+  const kinds = each?.oneOf ?? []
+  expect(kinds.map((kind) => kind.properties?.['kind']?.const)).toEqual(Object.keys(own))
+  for (const [nth, rowsOfKind] of Object.values(own).entries()) {
+    const written = [...common, ...rowsOfKind].map(([key]) => key)
+    expect(written.toSorted()).toEqual([...new Set(keysOf(kinds[nth] ?? {}))].toSorted())
+  }
 })
 
 const secret = generateSecret()
+const stream = { kind: 'kafka', brokers: ['127.0.0.1:9'], source: 'shop/orders' }
 const billing = { kind: 'webhook', url: 'https://example.com/', secrets: { current: '${env:SECRET}' } }
 
 /** Whether a configuration that says this, and what it must besides, loads. */
 async function takes(path: readonly string[], value: unknown): Promise<boolean> {
-  const content: Record<string, unknown> = { database: { url: 'postgres://localhost/shop' }, sinks: { billing: { ...billing } } }
+  const content: Record<string, unknown> = {
+    database: { url: 'postgres://localhost/shop' },
+    sinks: { billing: { ...billing }, stream: { ...stream } },
+  }
   let place = content
   for (const name of path.slice(0, -1)) place = (place[name] ??= {}) as Record<string, unknown>
   place[path.at(-1) ?? ''] = value
   if (path.at(-1) === 'trust' && value === 'internal') Object.assign(place, { allow: ['10.0.0.0/8'], url: 'http://10.0.0.1/' })
+  if (path.includes('sasl')) Object.assign(place, { username: 'relay', password: '${env:SECRET}' })
   if (path.includes('retry') && path.length > 3)
     Object.assign(place, { delaysMs: [1], jitter: 0, maxAgeMs: 1, [path.at(-1) ?? '']: value })
   if (path.includes('circuit') && path.length > 3)
@@ -120,16 +137,22 @@ test.each(chosen)('$key may be $range, and nothing else', async ({ path, range }
 
 test('the defaults are those of the program', async () => {
   await using directory = await temporaryDirectory()
-  await directory.write('postrider.config.json', { database: { url: 'postgres://localhost/shop' }, sinks: { billing } })
+  await directory.write('postrider.config.json', { database: { url: 'postgres://localhost/shop' }, sinks: { billing, stream } })
   const { settings } = await loadConfig({}, { directory: directory.path, env: { SECRET: secret } })
   const found = new Map<string, unknown>(leaves(settings))
-  // Those of a webhook sink that are not here are compared in packages/webhook/test.
-  const own = [...found.keys()].filter(
-    (key) => !/^(sinks\.billing\.(kind|url|secrets.*)|relay\.name|database\.(url|directUrl))$/.test(key),
+  // Those of a webhook sink that are not here are compared in packages/webhook/test, and those of a Kafka sink in packages/kafka/test.
+  const filled = [...found.keys()].filter(
+    (key) =>
+      !/^(sinks\.billing\.(kind|url|secrets.*)|sinks\.stream\.(kind|source|brokers.*)|relay\.name|database\.(url|directUrl))$/.test(
+        key,
+      ),
   )
-  expect(own.length).toBeGreaterThan(15)
-  for (const key of own) {
-    const row = rows.find(({ path }) => path.join('.') === key)
+  expect(filled.length).toBeGreaterThan(20)
+  for (const key of filled) {
+    // What all kinds have in common stands there once.
+    const row = [key, key.replace('.stream.', '.billing.')]
+      .map((name) => rows.find(({ path }) => path.join('.') === name))
+      .find((one) => one !== undefined)
     const standard = /^[\d,]+$/.test(row?.standard ?? '') ? number(row?.standard ?? '') : row?.standard
     expect(standard, key).toBe(found.get(key))
   }
@@ -200,6 +223,28 @@ test('the flags of filters and segments are explained, and no other', () => {
       .toSorted(),
   )
 })
+
+test('the thresholds of an assessment are those that are asked', () => {
+  const written = graduating
+    .rowsOf('Whether')
+    .map(([name, prepare = '', graduate = '']) => [name, { prepare: amount(prepare), graduate: amount(graduate) }])
+  expect(Object.fromEntries(written)).toEqual(thresholds)
+})
+
+test('the gates and the stages are those of the program', async () => {
+  const sourceOf = (name: string): Promise<string> => readFile(new URL(`../src/graduate/${name}.ts`, import.meta.url), 'utf8')
+  const wordsOf = (source: string, declaration: RegExp): string[] =>
+    [...(declaration.exec(source)?.[1] ?? '').matchAll(/'([^']+)'/g)].map(([, word = '']) => word)
+  const names = (heading: string): string[] => graduating.rowsOf(heading).map(([name = '']) => name)
+  expect(names('Day 8: cutover')).toEqual(wordsOf(await sourceOf('gates'), /readonly gate: (.*)/))
+  expect(names('Graduating')).toEqual(wordsOf(await sourceOf('status'), /type Stage = (.*)/))
+})
+
+/** `50 GB`, or a number. */
+function amount(text: string): number {
+  const [value = '', unit] = text.split(' ')
+  return Number(value) * (unit === 'GB' ? 1e9 : 1)
+}
 
 function longs(command: Command): string[] {
   return command.options.flatMap(({ long }) => long ?? [])

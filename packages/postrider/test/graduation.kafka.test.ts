@@ -82,7 +82,10 @@ describe.skipIf(kafka === null)(`graduation (${reason})`, () => {
     })
     await until('the relay carries', () => relay.health().lanes.length === 4)
 
-    const database = openDatabase({ database: { url: server.url, directUrl: server.url }, schema: 'postrider' }, 'test')
+    const database = openDatabase(
+      { database: { url: server.url, directUrl: server.url, connections: 4 }, schema: 'postrider' },
+      'test',
+    )
     onTestFinished(() => database[Symbol.asyncDispose]())
     const log = await openStream({ connection: { brokers: bootstrap }, driver: { brokers: bootstrap }, profile: 'cloudevents' })
     onTestFinished(() => log[Symbol.asyncDispose]())

@@ -98,6 +98,7 @@ test('of more sinks than fit, those in trouble are shown', () => {
   const sink = (name: string, more: Partial<SinkStatus> = {}): SinkStatus => ({
     name,
     kind: 'webhook',
+    mode: 'live',
     state: 'active',
     since: null,
     by: null,

@@ -19,6 +19,11 @@ test.each<[args: string[], words: string]>([
   [['listen', '--fail', '80%', '--drop', '30%'], 'more than 100% together'],
   [['listen', '--delay', '5'], 'a time such as 200ms, 2s or 1m'],
   [['listen', '--secret-env', 'NOT_SET'], 'NOT_SET is not set'],
+  [['graduate', 'cutover', '--sink', 'a', '--type', 'b', '--consumer', 'c', '--force'], '--force needs --reason'],
+  [['graduate', 'cutover', '--sink', 'a', '--consumer', 'c'], '--type <filter>'],
+  [['graduate', 'rollback', '1'], '--reason <text>'],
+  [['graduate', 'finish', 'one'], 'the number of a cutover'],
+  [['kafka', 'topics', 'apply', '--set', 'retention.ms'], 'retention.ms=604800000'],
   [['status'], 'database.url: is missing'],
   [['start', '--config', 'nope.yaml'], '/nope.yaml: there is no such file'],
 ])('%j is a wrong usage: exit 2, words on stderr, nothing on stdout', async (args, words) => {

@@ -28,7 +28,7 @@ class MeddledStream implements Stream {
       value: event.payloadText === null ? null : Buffer.from(event.payloadText),
       replay: false,
     })
-    return this.meddle(this.#sink.partitions[partition]!.log.map(recordOf), partition).map((record, offset) => ({
+    return this.meddle(this.#sink.partitions.at(partition)!.log.map(recordOf), partition).map((record, offset) => ({
       ...record,
       offset: BigInt(offset),
     }))
@@ -64,7 +64,7 @@ describe('verify', () => {
   beforeEach(async () => {
     db = await testDatabase()
     client = await db.client()
-    database = openDatabase({ database: { url: db.url, directUrl: db.url }, schema: 'postrider' } as never, 'test')
+    database = openDatabase({ database: { url: db.url, directUrl: db.url, connections: 4 }, schema: 'postrider' }, 'test')
     const log = new LogSink(2)
     hook = new RecordingSink('hook')
     stream = new MeddledStream(log)
@@ -105,16 +105,16 @@ describe('verify', () => {
 
   it.each<[string, (records: StreamedEvent[]) => StreamedEvent[], number]>([
     ['missing', (records) => records.toSpliced(7, 1), 7],
-    ['repeated', (records) => records.toSpliced(9, 0, records[7]!), 7],
-    ['altered', (records) => records.with(7, { ...records[7]!, value: Buffer.from('{"n": 7, "x": 1}') }), 7],
-    ['altered', (records) => records.with(7, { ...records[7]!, key: 'another' }), 7],
-    ['altered', (records) => records.with(7, { ...records[7]!, value: null }), 7],
+    ['repeated', (records) => records.toSpliced(9, 0, records.at(7)!), 7],
+    ['altered', (records) => records.with(7, { ...records.at(7)!, value: Buffer.from('{"n": 7, "x": 1}') }), 7],
+    ['altered', (records) => records.with(7, { ...records.at(7)!, key: 'another' }), 7],
+    ['altered', (records) => records.with(7, { ...records.at(7)!, value: null }), 7],
     ['disordered', (records) => swap(records, 7), 7],
   ])('names a record that is %s', async (what, meddle, nth) => {
     let victim = ''
     stream.meddle = (records, partition) => {
       if (partition !== 0) return records
-      victim = records[nth]!.id ?? ''
+      victim = records.at(nth)!.id ?? ''
       return meddle(records)
     }
     const parity = await look()
@@ -169,6 +169,6 @@ describe('verify', () => {
 
 /** The first two of one key from a place on change places. */
 function swap(records: StreamedEvent[], from: number): StreamedEvent[] {
-  const to = records.findIndex(({ key }, nth) => nth > from && key === records[from]!.key)
-  return records.with(from, records[to]!).with(to, records[from]!)
+  const to = records.findIndex(({ key }, nth) => nth > from && key === records.at(from)!.key)
+  return records.with(from, records.at(to)!).with(to, records.at(from)!)
 }

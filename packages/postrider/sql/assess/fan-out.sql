@@ -10,6 +10,6 @@ with recent as materialized (
 )
 select coalesce(p.kind, '*') as kind,
   count(*) filter (where p.outcome = 'delivered')::float8 / nullif(count(distinct p.position), 0)::float8 as deliveries_per_event,
-  count(*) filter (where p.outcome = 'throttled')::float8 / count(*)::float8 as throttled_share
+  count(*) filter (where p.outcome = 'throttled')::float8 / nullif(count(*), 0)::float8 as throttled_share
 from placed as p
 group by grouping sets ((p.kind), ())

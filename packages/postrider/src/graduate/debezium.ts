@@ -13,6 +13,13 @@ export interface DebeziumConfig {
 
 const slot = 'postrider_debezium'
 
+/** Columns as headers; the router itself puts the id into the header `id`. */
+const placements = {
+  cloudevents:
+    'type:header:ce_type,source:header:ce_source,subject:header:ce_subject,content_type:header:content-type,position:header:postrider-position',
+  debezium: 'type:header:eventType,content_type:header:content-type,position:header:postrider-position',
+} as const satisfies Record<KafkaTarget['profile'], string>
+
 /**
  * A connector for PostgreSQL with the outbox event router, for the table and the topics of a Kafka sink. The log is insert-only and
  * its segments are published as one table, so no column has to change.
@@ -59,8 +66,7 @@ export function debeziumConfig(
         'transforms.outbox.route.by.field': 'type',
         'transforms.outbox.route.topic.regex': topic.includes('{type.0}') ? '(?<routedByValue>[^.]+).*' : '(?<routedByValue>.*)',
         'transforms.outbox.route.topic.replacement': `${prefix === '' ? '' : `${prefix}.`}${before}\${routedByValue}${after}`,
-        'transforms.outbox.table.fields.additional.placement':
-          'type:header:ce_type,source:header:ce_source,subject:header:ce_subject,content_type:header:content-type,position:header:postrider-position',
+        'transforms.outbox.table.fields.additional.placement': placements[profile],
         'transforms.outbox.table.op.invalid.behavior': 'warn',
       },
     },

@@ -8,7 +8,11 @@ const questionMs = 30_000
 const readMs = 1_800_000
 
 /** The cluster of a sink, as graduation sees it. It connects when it is first used; dispose of it. */
-export async function openStream({ connection, driver: options, profile }: KafkaTarget): Promise<Stream & AsyncDisposable> {
+export async function openStream({
+  connection,
+  driver: options,
+  profile,
+}: Pick<KafkaTarget, 'connection' | 'driver' | 'profile'>): Promise<Stream & AsyncDisposable> {
   const { openKafkaAdmin, openKafkaDriver, idHeader } = await import('@postrider/kafka')
   await using opened = new AsyncDisposableStack()
   const admin: KafkaAdmin = opened.use(await openKafkaAdmin(connection))

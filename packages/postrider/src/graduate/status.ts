@@ -1,6 +1,7 @@
+import { isPostriderError } from '@postrider/schema'
 import { sql } from 'kysely'
 import type { Graduation } from './cutover.ts'
-import { readGroupGates, readLogGates, type Gate } from './gates.ts'
+import { readGroupGates, readLogGates, type Gate, type GateOptions } from './gates.ts'
 import type { Offsets, Stream } from './stream.ts'
 
 /**
@@ -40,24 +41,31 @@ interface Row {
 /**
  * Every sink that may move, by the Kafka sinks that carry the same types, and what has moved.
  * @param streams clusters that can be asked, by the name of their sink
+ * @param only a sink, with its endpoints; null: all
  */
 export async function readSteps(
   { database, schema }: Pick<Graduation, 'database' | 'schema'>,
   streams: ReadonlyMap<string, Stream>,
+  only: string | null = null,
 ): Promise<readonly Step[]> {
   const table = (name: string): ReturnType<typeof sql.ref> => sql.ref(`${schema}.${name}`)
   const { rows } = await database.transaction((trx) =>
     sql<Row>`
-      select c.sink, c.types, c.to_sink, c.id::text as id, c.state, c.consumer, coalesce(c.ended_at, c.switched_at, c.begun_at) as since, c.offsets
-      from ${table('cutovers')} as c where c.until is null
+      select c.sink, c.types, c.to_sink, c.id::text as id, c.state, c.consumer, coalesce(c.ended_at, c.switched_at, c.begun_at) as since, c.offsets, c.id as nr
+      from ${table('cutovers')} as c 
+      where c.until is null and (${only}::text is null or ${only} in (c.sink, split_part(c.sink, '/', 1)))
       union all
-      select s.name, s.types, k.name, null, null, null, null, null
+      select s.name, s.types, k.name, null, null, null, null, null, null
       from ${table('sinks')} as s
       left join ${table('sinks')} as k on k.kind in ('kafka', 'kafka-shadow') and (
         s.types is null or k.types is null
         or exists (select from unnest(s.types) as a cross join unnest(k.types) as b where ${table('filters_overlap')}(a, b)))
       where not s.fans_out and s.kind not in ('kafka', 'kafka-shadow') and s.state <> 'gone'
-      order by sink, id nulls first, to_sink`.execute(trx),
+        and (${only}::text is null or ${only} in (s.name, s.family))
+        -- One of which every filter has moved has nothing left.
+        and not coalesce(s.types <@ array(
+          select moved.type from ${table('cutovers')} as c cross join unnest(c.types) as moved (type) where c.sink = s.name and c.until is null), false)
+      order by sink, nr nulls first, to_sink`.execute(trx),
   )
   const steps: Step[] = []
   for (const row of rows) {
@@ -66,7 +74,8 @@ export async function readSteps(
     const options = { sink, types: types ?? ['**'], toSink: toSink ?? '', consumer, newGroup: true }
     const isOpen = row.state === null || row.state === 'switching'
     const gates = toSink === null || !isOpen ? [] : await readLogGates(options, { database, schema })
-    const ofGroup = stream === undefined || row.state !== 'switching' ? [] : await readGroupGates(options, { stream })
+    const asked =
+      stream === undefined || consumer === null ? { behind: null, gates: [] } : await ask(row, { ...options, consumer }, stream)
     steps.push({
       stage: stageOf(row, gates),
       sink,
@@ -76,9 +85,8 @@ export async function readSteps(
       cutover: row.id,
       finished: row.state === 'finished',
       since,
-      behind:
-        stream === undefined || consumer === null || isOpen ? null : String(await behind(consumer, row.offsets ?? {}, stream)),
-      gates: [...gates, ...ofGroup],
+      behind: asked.behind,
+      gates: [...gates, ...asked.gates],
     })
   }
   return steps
@@ -88,6 +96,22 @@ function stageOf({ state, to_sink: toSink }: Row, gates: readonly Gate[]): Stage
   if (state !== null) return state === 'switching' ? 'switching' : 'kafka'
   if (toSink === null) return 'webhook'
   return gates.some(({ gate, open }) => gate === 'verified' && open) ? 'proven' : 'shadow'
+}
+
+/** What the cluster knows of a group. One that cannot be reached says so as a gate: all else can still be told. */
+async function ask(
+  { state, offsets }: Row,
+  options: GateOptions & { readonly consumer: string },
+  stream: Stream,
+): Promise<Pick<Step, 'behind' | 'gates'>> {
+  try {
+    if (state === 'switching') return { behind: null, gates: await readGroupGates(options, { stream }) }
+    return { behind: String(await behind(options.consumer, offsets ?? {}, stream)), gates: [] }
+  } catch (error) {
+    if (!isPostriderError(error)) throw error
+    const detail = `the cluster cannot be asked: ${error.message}`
+    return { behind: null, gates: [{ gate: 'group', open: false, detail, next: error.next }] }
+  }
 }
 
 /** Records between what a group has committed and the ends of its partitions. */

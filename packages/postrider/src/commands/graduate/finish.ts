@@ -3,9 +3,9 @@ import { actorOf, withActor } from '../../actor.ts'
 import { confirm } from '../../confirm.ts'
 import { loadDatabase } from '../../config/load.ts'
 import { openDatabase } from '../../connect.ts'
-import { cutoverById } from '../../graduate/find.ts'
+import { cutoverById, cutoverNumber } from '../../graduate/find.ts'
 import { finishCutover } from '../../graduate/finish.ts'
-import { position, withDatabase, type DatabaseFlags } from '../../options.ts'
+import { withDatabase, type DatabaseFlags } from '../../options.ts'
 import { printJson, say } from '../../print.ts'
 
 interface FinishFlags extends DatabaseFlags {
@@ -17,7 +17,7 @@ interface FinishFlags extends DatabaseFlags {
 export function addFinish(command: Command): void {
   withActor(withDatabase(command.command('finish')))
     .description('leave a consumer where it went; there is no rollback any more')
-    .addArgument(new Argument('<cutover>', 'its number, as in: postrider graduate status').argParser(position))
+    .addArgument(new Argument('<cutover>', 'its number, as in: postrider graduate status').argParser(cutoverNumber))
     .option('--reason <text>', 'why; kept in the record')
     .option('-y, --yes', 'do not ask')
     .action(run)

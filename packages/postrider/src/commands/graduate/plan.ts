@@ -55,8 +55,8 @@ function show(plan: Plan): void {
   print(`at ${perSecond.toLocaleString('en')}/s that is a backfill of ${wordDuration(backfillDays * 86_400_000)}`)
   print('')
   const steps = [
-    `postrider kafka check ${toSink}`,
     ...(topics?.some(({ exists }) => !exists) ? [`postrider kafka topics apply ${toSink}`] : []),
+    `postrider kafka check ${toSink}`,
     ...(running ? [] : [`restart the relays: they bring ${toSink}, and it begins with the backfill`]),
     `postrider status --watch, until ${toSink} has nothing pending`,
     ...candidates.slice(0, 3).map((sink) => `postrider graduate verify --to ${toSink} --sink ${sink} --watch`),

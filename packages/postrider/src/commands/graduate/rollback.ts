@@ -3,10 +3,10 @@ import { actorOf, withActor } from '../../actor.ts'
 import { confirm } from '../../confirm.ts'
 import { openDatabase } from '../../connect.ts'
 import { loadDatabase } from '../../config/load.ts'
-import { cutoverById } from '../../graduate/find.ts'
+import { cutoverById, cutoverNumber } from '../../graduate/find.ts'
 import { openGraduation } from '../../graduate/open.ts'
 import { rollBack } from '../../graduate/roll-back.ts'
-import { position, withDatabase, type DatabaseFlags } from '../../options.ts'
+import { withDatabase, type DatabaseFlags } from '../../options.ts'
 import { printJson, say } from '../../print.ts'
 
 interface RollbackFlags extends DatabaseFlags {
@@ -18,7 +18,7 @@ interface RollbackFlags extends DatabaseFlags {
 export function addRollback(command: Command): void {
   withActor(withDatabase(command.command('rollback')))
     .description('move a consumer back: what its group has not read goes out by the first sink, and all that follows')
-    .addArgument(new Argument('<cutover>', 'its number, as in: postrider graduate status').argParser(position))
+    .addArgument(new Argument('<cutover>', 'its number, as in: postrider graduate status').argParser(cutoverNumber))
     .requiredOption('--reason <text>', 'why; kept in the record')
     .option('-y, --yes', 'do not ask')
     .action(run)

@@ -11,18 +11,23 @@ import { renderTable } from '../../table.ts'
 export function addStatus(command: Command): void {
   withDatabase(command.command('status'))
     .description('how far each consumer has come (webhook, shadow, proven, switching, kafka), and what stands in its way')
+    .argument('[sink]', 'only of this sink, with its endpoints')
     .action(status)
 }
 
-async function status(flags: DatabaseFlags): Promise<void> {
+async function status(sink: string | undefined, flags: DatabaseFlags): Promise<void> {
   const { settings, targets } = await loadTargets(flags)
   await using opened = new AsyncDisposableStack()
   const database = opened.use(openDatabase(settings, 'graduate status'))
   const streams = new Map<string, Stream>()
   for (const [name, target] of targets) streams.set(name, opened.use(await openStream(target)))
-  const steps = await readSteps({ database, schema: settings.schema }, streams)
+  const steps = await readSteps({ database, schema: settings.schema }, streams, sink ?? null)
   if (flags.json) return printJson({ steps })
-  if (steps.length === 0) return say('No sink has been seen yet. A relay brings its sinks: postrider start')
+  if (steps.length === 0) {
+    return say(
+      sink === undefined ? 'No sink has been seen yet. A relay brings its sinks: postrider start' : `There is no sink ${sink}.`,
+    )
+  }
   print(
     renderTable(steps, [
       { title: 'stage', cell: ({ stage, finished }) => style(colours[stage], finished ? `${stage}, finished` : stage) },
