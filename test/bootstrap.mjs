@@ -1,5 +1,5 @@
 /**
- * The way in: `node test/bootstrap.mjs test | demo | check | bench [arguments]`.
+ * The way in: `node test/bootstrap.mjs test | demo | demo:graduate | check | bench [arguments]`.
  * Runs on any Node from 18, with nothing installed; installs the dependencies when they are missing or older than
  * the lockfile, then does the work with the Node 24 of this workspace. What it says itself goes to stderr.
  */
@@ -19,6 +19,7 @@ const source = '--conditions=@postrider/source'
 const verbs = {
   test: (node) => [[node, 'node_modules/vitest/vitest.mjs', 'run', '--config', 'test/vitest.config.ts']],
   demo: (node) => [[node, source, 'test/demo/main.ts']],
+  'demo:graduate': (node) => [[node, source, 'test/demo/graduate/main.ts']],
   bench: (node) => [[node, source, 'test/bench/main.ts']],
   check: (node) => [
     [node, 'node_modules/typescript/bin/tsc', '-b', 'test'],

@@ -1,5 +1,4 @@
 /** The demo, started by `npm run demo`; see options.ts for what it takes and what it answers. */
-import { constants } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Diary } from './diary.ts'
 import { tell } from './draw.ts'
@@ -8,22 +7,12 @@ import { play } from './play.ts'
 import { Score } from './score.ts'
 import { canShow, openScreen } from './screen.ts'
 import { isProven, summarise } from './summarise.ts'
+import { Interrupted, watchForEnd } from './watch-for-end.ts'
 
 /** How often plain lines say how things stand. */
 const reportMs = 2_000
 /** How long the last picture stays. */
 const lastPictureMs = 2_000
-/** Beyond the deadline of the demo, or after a signal: the children and the server leave by themselves when we are gone. */
-const graceMs = 20_000
-
-class Interrupted extends Error {
-  readonly exitCode: number
-
-  constructor(signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP') {
-    super(`ended by ${signal}`)
-    this.exitCode = 128 + constants.signals[signal]
-  }
-}
 
 process.exitCode = await main()
 
@@ -80,28 +69,4 @@ function report(score: Score, print: (text: string) => void): void {
   print(
     `${time}  ${committed} committed, ${delivered} delivered, ${duplicates} duplicates, ${retries} retries, ${backlog} waiting`,
   )
-}
-
-/** Aborts at a signal, when nobody reads what we say any more, and when whoever started us is gone. A second signal ends at once. */
-function watchForEnd(deadlineMs: number): { readonly signal: AbortSignal; stop(): void } {
-  const ending = new AbortController()
-  const parent = process.ppid
-  const end = (signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP'): void => {
-    const interrupted = new Interrupted(signal)
-    if (ending.signal.aborted) process.exit(interrupted.exitCode)
-    ending.abort(interrupted)
-    setTimeout(() => process.exit(interrupted.exitCode), graceMs).unref()
-  }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => ending.signal.aborted || end('SIGHUP'))
-  const looking = setInterval(() => process.ppid !== parent && !ending.signal.aborted && end('SIGHUP'), 500)
-  const tooLong = setTimeout(() => process.exit(1), deadlineMs + graceMs)
-  return {
-    signal: ending.signal,
-    stop() {
-      clearInterval(looking)
-      clearTimeout(tooLong)
-      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, end)
-    },
-  }
 }

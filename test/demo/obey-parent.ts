@@ -4,8 +4,16 @@ import { createInterface } from 'node:readline'
 /** After the parent is gone, this process is too, whatever still hangs. */
 const leaveMs = 3_000
 
-/** The other side of start-child.ts: the settings of this process, and a signal that aborts when it shall leave. */
-export async function obeyParent(): Promise<{ readonly settings: unknown; readonly leave: AbortSignal }> {
+export interface Parent {
+  readonly settings: unknown
+  /** Aborts when this process shall leave. */
+  readonly leave: AbortSignal
+  /** Hears of every order that comes from now on. */
+  onOrder(listener: (order: unknown) => void): void
+}
+
+/** The other side of start-child.ts. */
+export async function obeyParent(): Promise<Parent> {
   const leaving = new AbortController()
   // Ctrl-C in a terminal reaches every process of the demo; the parent decides what becomes of it.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
@@ -17,7 +25,11 @@ export async function obeyParent(): Promise<{ readonly settings: unknown; readon
       setTimeout(() => process.exit(1), leaveMs).unref()
     })
   })
-  return { settings, leave: leaving.signal }
+  return {
+    settings,
+    leave: leaving.signal,
+    onOrder: (listener) => void lines.on('line', (line) => listener(JSON.parse(line) as unknown)),
+  }
 }
 
 /** Writes at once, so that even `kill -9` cannot take back what was told. */

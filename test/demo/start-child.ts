@@ -8,6 +8,8 @@ import { nodeArgs } from '../node.ts'
 export interface Child {
   readonly pid: number
   readonly ended: boolean
+  /** Hands it an order. */
+  tell(order: object): void
   /** As `kill -9`; resolves when it is gone and its last report has been read. */
   kill(): Promise<void>
   /** Asks it to leave, and makes it so after five seconds. */
@@ -50,6 +52,7 @@ export function startChild<Report>(file: string, settings: object, { onReport, o
     get ended() {
       return ended
     },
+    tell: (order) => void child.stdin.write(`${JSON.stringify(order)}\n`),
     async kill() {
       wanted = false
       child.kill('SIGKILL')
