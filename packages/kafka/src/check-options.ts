@@ -116,7 +116,7 @@ function checkClient(options: KafkaDriverOptions, problems: string[]): ClientSet
   const clientId = text(options.clientId ?? 'postrider', 'clientId', problems)
   if (!clientIdPattern.test(clientId)) problems.push('clientId: 1 to 200 letters, digits, . _ - or /')
   const timeouts = checkTimeouts(options.timeouts ?? {}, problems)
-  const compression = oneOf(options.compression ?? 'zstd', ['none', 'gzip', 'zstd'], 'compression', problems)
+  const compression = oneOf(options.compression ?? 'gzip', ['none', 'gzip', 'zstd'], 'compression', problems)
   const { idempotent = true } = options
   if (typeof idempotent !== 'boolean') problems.push('idempotent: true or false')
   const tls = checkTls(options.tls ?? false, problems)

@@ -27,7 +27,7 @@ export interface KafkaConnectionOptions {
 }
 
 export interface KafkaDriverOptions extends KafkaConnectionOptions {
-  /** Default `zstd`. */
+  /** Default `gzip`, which every client can read. `zstd` costs less; kafkajs as a consumer needs a codec for it. */
   readonly compression?: Compression
   /** Answers that are lost on the way then give no duplicates. Default true. */
   readonly idempotent?: boolean

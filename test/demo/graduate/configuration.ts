@@ -33,6 +33,5 @@ sinks:
     mode: shadow
     brokers: [${brokers.map((broker) => `'${broker}'`).join(', ')}]
     startFrom: beginning
-    compression: gzip # the one that kafkajs reads by itself
 `
 }

@@ -20,8 +20,6 @@ import { shopTables } from './shop/orders.ts'
 const kafkaStartMs = 60_000
 const partStartMs = 20_000
 const pollMs = 50
-/** The tables are a few seconds old; in earnest they have statistics long before somebody compares them with a topic. */
-const settings = { autovacuum_naptime: '1s' }
 const secretFile = 'billing.secret'
 
 /** @throws with what can be done about it */
@@ -72,7 +70,7 @@ export class Stage implements AsyncDisposable {
    * @throws when one of them cannot start
    */
   async open(deadlineMs: number): Promise<void> {
-    const [server, kafka, keeper] = await this.#all([startPostgres({ settings }), openKafka(), openKeeper('postrider-graduate')])
+    const [server, kafka, keeper] = await this.#all([startPostgres(), openKafka(), openKeeper('postrider-graduate')])
     const [shopUrl, billingUrl] = [databaseUrl(server.url, 'shop'), databaseUrl(server.url, 'billing')]
     await administer(server.url, 'create database shop', 'create database billing')
     this.#servers = { shopUrl, billingUrl, brokers: kafka.bootstrap, keeper }

@@ -83,6 +83,7 @@ export async function verify(options: VerifyOptions, graduation: Graduation): Pr
   const window = await windowFrom(options.from ?? last?.to ?? 0n, most, graduation)
   if (window === null) throw new PostriderError('not_found', `nothing was committed since the last comparison of ${toSink}`)
   await settled(toSink, window, graduation)
+  if (sink !== null) await settled(sink, window, graduation)
 
   const expected = new Map<string, Expected>()
   const ofLog = createHash('sha256')
@@ -231,15 +232,15 @@ async function sortOut(
 }
 
 /** Waits until the sink has done what is in the window; what is in trouble is told as such. */
-async function settled(toSink: string, window: Window, graduation: Graduation): Promise<void> {
+async function settled(sink: string, window: Window, graduation: Graduation): Promise<void> {
   const until = performance.now() + (graduation.deadlineMs ?? 60_000)
   for (;;) {
-    const { pending } = await undoneBefore(toSink, window.seen, null, graduation)
+    const { pending } = await undoneBefore(sink, window.seen, null, graduation)
     if (pending === 0) return
     if (performance.now() > until) {
       throw new PostriderError(
         'cutover_refused',
-        `${toSink} lags: ${pending} or more events are pending. Wait until it has come up`,
+        `${sink} lags: ${pending} or more events are pending. Wait until it has come up`,
       )
     }
     await sleep(100)
