@@ -77,12 +77,14 @@ create table postrider.lanes (
   suspect      bigint,
   strikes      smallint    not null default 0,
   at_risk      boolean     not null default false,
+  doubt_until  bigint,
   primary key (sink, lane)
 ) with (fillfactor = 50);
 comment on table postrider.lanes is 'A lane is an ordered share of a sink''s stream: the unit that relays claim. Leases run by the clock of the database.';
 comment on column postrider.lanes.anchor is 'Events at or below this position are not read from the log by this lane.';
 comment on column postrider.lanes.careful is 'Events carried at once, since a relay died with the lane in hand; 0 when all is well.';
 comment on column postrider.lanes.suspect is 'The event that is carried alone, because relays have died here; with strikes, how many did so while they carried just this.';
+comment on column postrider.lanes.doubt_until is 'Events up to here may have been sent by the relay that gave the lane back, which could not wait for their ends.';
 comment on column postrider.lanes.at_risk is 'The suspect is in flight: whoever dies now seems to die of it.';
 
 -- A journal: the newest row of a lane is its cursor. Its primary key is the fence: a relay that has lost its lane
@@ -112,8 +114,10 @@ create table postrider.relays (
   version    text        not null,
   sinks      text[]      not null default '{}',
   started_at timestamptz not null default clock_timestamp(),
-  seen_at    timestamptz not null default clock_timestamp()
+  seen_at    timestamptz not null default clock_timestamp(),
+  saw        pg_snapshot not null default pg_current_snapshot()
 ) with (fillfactor = 50);
+comment on column postrider.relays.saw is 'What was visible to its last beat: it knows of the changes in there.';
 
 -- What people did to the running system: who, what, why.
 create table postrider.actions (

@@ -212,7 +212,8 @@ $$
 declare
   nr smallint;
 begin
-  update postrider.lanes as l set relay = null, leased_until = '-infinity' where l.sink = fence_off.sink;
+  update postrider.lanes as l set relay = null, leased_until = '-infinity', doubt_until = (select max(e.position) from postrider.events as e)
+  where l.sink = fence_off.sink;
   for nr in select l.lane from postrider.lanes as l where l.sink = fence_off.sink order by l.lane loop
     for try in 1 .. 20 loop
       begin

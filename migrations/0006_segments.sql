@@ -21,6 +21,14 @@ comment on column postrider.ring.keep_dead is 'Dead letters that are older are d
 comment on column postrider.ring.hold is 'A sink that is not active holds the log back for so long; then segments are emptied that it has not passed.';
 comment on column postrider.ring.pass_lagging is 'Segments are emptied though an active sink has not passed them. Normally it holds the log back for as long as it takes.';
 
+-- How far events have gone with their segments.
+create table postrider.recycled (
+  only_one boolean primary key default true check (only_one),
+  position bigint  not null default 0
+);
+insert into postrider.recycled default values;
+comment on table postrider.recycled is 'The highest position of an event that has gone with its segment.';
+
 -- Whoever waits for an event of a segment is found by it.
 create index deliveries_slot on postrider.deliveries (slot, position);
 
@@ -285,6 +293,8 @@ begin
       answer.result := 'kept';
       return answer;
     end if;
+    execute format(
+      'update postrider.recycled set position = greatest(position, (select e.position from postrider.events_%1$s as e order by e.position desc limit 1))', slot);
     execute format('truncate postrider.events_%1$s, postrider.attempts_%1$s, postrider.appends_%1$s', slot);
     answer.result := 'recycled';
     return answer;

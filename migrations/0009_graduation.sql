@@ -15,6 +15,7 @@ create table postrider.cutovers (
   until          pg_snapshot,
   until_position bigint,
   begun_at       timestamptz not null default clock_timestamp(),
+  begun_by       xid8        not null default pg_current_xact_id(),
   switched_at    timestamptz,
   ended_at       timestamptz,
   offsets        jsonb,

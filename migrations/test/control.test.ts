@@ -296,7 +296,7 @@ describe('set_limits', () => {
 
   test.for([
     ['no slot', '0', 'null', 'sinks_live_concurrency'],
-    ['more slots than there can be', '1025', 'null', 'sinks_live_concurrency'],
+    ['more slots than there can be', '10001', 'null', 'sinks_live_concurrency'],
     ['no rate', 'null', '0', 'sinks_live_rate'],
   ])('refuses %s', async ([, concurrency, rate, constraint]) => {
     await expect(client.query(`select postrider.set_limits('shop', ${concurrency}, ${rate})`)).rejects.toMatchObject({

@@ -124,7 +124,9 @@ export class PartitionLane {
           if (left.length === 0) return
         }
       } catch (error) {
-        failure = { ...failureOf(error), written: 'no' }
+        // What could not be read is no fault of a record.
+        failure = { ...failureOf(error), written: 'no', retry: 'backoff' }
+        if (failure.scope === 'record') failure = { ...failure, scope: 'partition' }
       }
       const restMs = expiresAt - performance.now()
       if (failure === null && restMs < leastMs) failure = late(topic, partition)
@@ -181,12 +183,16 @@ export class PartitionLane {
     for (const item of items) this.#settle(item, outcomeOf(failure, this.#where, Math.ceil(afterMs)))
     // What waits behind has waited as long, and the cause is the same.
     this.fail(failure, Math.ceil(afterMs))
-    if (failure.scope === 'topic') this.#options.topicFailed(failure)
+    if (failure.scope !== 'topic') return
+    // It may be another by now.
+    this.#options.tail?.forget()
+    this.#options.topicFailed(failure)
   }
 
   #suspect(items: readonly Item[]): void {
     if (this.#options.tail === null) return
-    for (const { attempt } of items) this.#suspects.add(attempt.event.id)
+    // One that is sent once more by an operator stands there already, and is to stand there again.
+    for (const { attempt } of items) if (attempt.replay === undefined) this.#suspects.add(attempt.event.id)
     for (const oldest of this.#suspects) {
       if (this.#suspects.size <= suspectsKept) break
       this.#suspects.delete(oldest)
@@ -197,7 +203,9 @@ export class PartitionLane {
   async #withoutThoseThere(items: Item[]): Promise<Item[]> {
     const { tail, topic, partition, signal } = this.#options
     if (tail === null) return items
-    const doubtful = items.filter(({ attempt }) => attempt.doubtful === true || this.#suspects.has(attempt.event.id))
+    const doubtful = items.filter(
+      ({ attempt }) => attempt.replay === undefined && (attempt.doubtful === true || this.#suspects.has(attempt.event.id)),
+    )
     if (doubtful.length === 0) {
       if (this.#suspects.size === 0 && performance.now() - this.#tailUsedAt > tailKeptMs) tail.forget()
       return items

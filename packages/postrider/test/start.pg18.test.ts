@@ -117,7 +117,11 @@ test('start carries events until SIGTERM, then ends with 0; its log is JSON and 
     status: 200,
   })
   expect(lines.find(({ state }) => state === 'stopped')).toMatchObject({ level: 'info', component: 'relay' })
-  expect(lines.findLast(({ component }) => component === 'summary')).toMatchObject({ component: 'summary', sink: 'billing', delivered: 1 })
+  expect(lines.findLast(({ component }) => component === 'summary')).toMatchObject({
+    component: 'summary',
+    sink: 'billing',
+    delivered: 1,
+  })
   expect(stdout).not.toContain(canary)
   expect(stdout).not.toContain(secret)
   expect(stdout).not.toContain(here.options.env!['DB'])

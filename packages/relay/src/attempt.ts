@@ -29,10 +29,16 @@ export async function attempt(lane: Lane, relay: string, carried: Carried, undel
   const triedForMs = carried.triedForMs === 0 ? 0 : carried.triedForMs + heldMs
   const outcome = await answerOf(lane, carried, number, undelivered)
   // Not sent, because of an earlier event of its key.
-  if (outcome === null) return null
+  if (outcome === null) {
+    if (lane.ended.aborted) lane.interrupted = true
+    return null
+  }
   const durationMs = performance.now() - startedAt
   // Aborted by us: whatever the sink made of that says nothing about the destination.
-  if (lane.ended.aborted && outcome.kind !== 'delivered') return null
+  if (lane.ended.aborted && outcome.kind !== 'delivered') {
+    lane.interrupted = true
+    return null
+  }
 
   const verdict = judge(outcome, number - carried.forgiven, triedForMs, route.retry, Math.random())
   const spared = route.circuit.heard(carried, outcome, verdict)
@@ -60,19 +66,25 @@ export async function attempt(lane: Lane, relay: string, carried: Carried, undel
 
 /** What the sink says; null when it has not sent the event because of an earlier one of its key. */
 async function answerOf(
-  { route: { sink }, ended, doubtUntil }: Lane,
+  lane: Lane,
   carried: Carried,
   number: number,
   undelivered: (() => void) | undefined,
 ): Promise<Answer | null> {
+  const {
+    route: { sink },
+    ended,
+    doubtUntil,
+  } = lane
   const { event, replay, position, row } = carried
-  const doubtful = replay === null && (row === 'retrying' || (doubtUntil !== null && position <= doubtUntil))
+  const doubtful = replay === null && (row === 'retrying' || row === 'blocked' || (doubtUntil !== null && position <= doubtUntil))
   try {
     const answering = sink.deliver(
       { event, number, ...(replay === null ? {} : { replay }), ...(doubtful ? { doubtful } : {}) },
       ended,
     )
-    if (undelivered !== undefined) answering.then(({ kind }) => kind === 'delivered' || undelivered(), undelivered)
+    if (undelivered !== undefined)
+      answering.then((answer: unknown) => outcomeOf(answer).kind === 'delivered' || undelivered(), undelivered)
     const outcome = outcomeOf(await answering)
     if (outcome.kind !== 'behind') return outcome
     return sink.pipelined === true ? null : threw(new Error('the sink answered behind, and is not pipelined'))

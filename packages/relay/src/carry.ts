@@ -279,7 +279,9 @@ async function finish(lane: Lane, road: Road): Promise<void> {
   if (!lane.lost && lane.ahead.size > 0) await settleAhead(lane, road)
   if (lane.lost) return
   lane.returned = true
-  await road.untilDone(AbortSignal.timeout(5_000), () => releaseLane(road.leaseDatabase, road.relay, lane.sink, lane.number))
+  await road.untilDone(AbortSignal.timeout(5_000), () =>
+    releaseLane(road.leaseDatabase, road.relay, lane.sink, lane.number, lane.doubtful),
+  )
 }
 
 /** Events beyond the cursor are finished, and only this lane remembers: what lies before them becomes rows, and the cursor passes. */

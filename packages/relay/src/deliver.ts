@@ -177,6 +177,7 @@ export async function deliver(lane: Lane, relay: string, events: readonly Carrie
     run.inFlight--
     if (settled) return
     if (ended === null) {
+      run.broken = true
       run.left.push(carried)
       return
     }

@@ -97,7 +97,7 @@ export class Lane {
   readonly parked: Map<bigint, string | null> = new Map()
   /** Attempts that ended after their page was settled. */
   late: Result[] = []
-  /** Up to here events may have been sent by a relay that died with this lane in hand; null when none did. */
+  /** Up to here events may have been sent by a relay that had the lane before; null when none can have been. */
   readonly doubtUntil: bigint | null
   /** Rung when there may be something to read or to settle. */
   readonly bell: Bell = new Bell()
@@ -116,6 +116,8 @@ export class Lane {
   /** Aborts when attempts in flight are to end: the lane is lost, or the relay stops hard. */
   readonly #end = new AbortController()
   lost = false
+  /** An attempt was broken off, and nobody knows what came of it. */
+  interrupted = false
   /** It has been given back, or is about to be. */
   returned = false
 
@@ -191,6 +193,11 @@ export class Lane {
     this.dueSaid++
     this.dueAt = 0
     this.bell.ring()
+  }
+
+  /** Its next owner cannot know of everything whether it was sent. */
+  get doubtful(): boolean {
+    return this.interrupted || (this.doubtUntil !== null && this.cursor.position < this.doubtUntil)
   }
 
   /** Looks at trouble again in so many milliseconds, if not sooner. */

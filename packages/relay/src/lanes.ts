@@ -125,7 +125,7 @@ export class Lanes {
     this.#routes.apply(now.sinks)
     for (const { sink, lane, renewed } of now.mine) {
       // Ours by name, but nobody here carries it any more.
-      if (renewed && !this.#held.has(nameOf(sink, lane))) await releaseLane(leaseDatabase, relay, sink, lane)
+      if (renewed && !this.#held.has(nameOf(sink, lane))) await releaseLane(leaseDatabase, relay, sink, lane, true)
     }
     this.lookAtTrouble(now.due)
     if (now.operations) this.#tell.operations()

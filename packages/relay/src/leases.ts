@@ -55,9 +55,9 @@ export async function beat({ db, schema }: Database, self: Self, leaseMs: number
     operations: boolean
   }>`
     with alive as (
-      insert into ${schema}.relays as r (id, name, version, sinks)
-      values (${self.id}, ${self.name}, ${self.version}, ${self.sinks}::text[])
-      on conflict (id) do update set seen_at = clock_timestamp()
+      insert into ${schema}.relays as r (id, name, version, sinks, saw)
+      values (${self.id}, ${self.name}, ${self.version}, ${self.sinks}::text[], pg_current_snapshot())
+      on conflict (id) do update set seen_at = clock_timestamp(), saw = excluded.saw
     ), ${renewal(schema, self.id, leaseMs)}
     select
       (select json_agg(to_json(mine)) from mine) as mine,
@@ -158,7 +158,7 @@ export async function claimLanes(
         careful = case when not free.left_behind then l.careful when l.careful = 0 then ${firstCare}::int else greatest(1, l.careful / 8) end,
         strikes = case when free.left_behind and l.at_risk then l.strikes + 1 else l.strikes end, at_risk = false
       from free where l.sink = free.sink and l.lane = free.lane
-      returning l.sink, l.lane, l.anchor, l.careful, l.suspect, l.strikes, free.left_behind
+      returning l.sink, l.lane, l.anchor, l.careful, l.suspect, l.strikes, l.doubt_until, free.left_behind
     ), in_flight as (
       -- What it had in flight may be what it died of: it is carried first, while the lane is careful.
       update ${schema}.deliveries as d set available_at = clock_timestamp()
@@ -174,7 +174,7 @@ export async function claimLanes(
     )
     select f.lane, c.anchor::text as anchor, f.fence::text as fence, f.done::text as done, f.target::text as target,
       f.position::text as position, f.horizon::text as horizon, c.careful, c.suspect::text as suspect, c.strikes,
-      case when c.left_behind then (select max(e.position) from ${schema}.events as e)::text end as doubt_until
+      case when c.left_behind then (select max(e.position) from ${schema}.events as e) else c.doubt_until end::text as doubt_until
     from fenced as f join claimed as c on c.sink = f.sink and c.lane = f.lane`.execute(db)
   return rows.map((row) => {
     publish('postrider:lane', { sink: route.name, lane: row.lane, relay, change: 'claimed' })
@@ -216,16 +216,21 @@ function renewal(schema: RawBuilder<unknown>, relay: string, leaseMs: number): R
     )`
 }
 
-/** Gives a lane back at once, so that nobody has to wait for its lease to end, and tells the others. */
+/**
+ * Gives a lane back at once, so that nobody has to wait for its lease to end, and tells the others.
+ * @param doubtful of some of its events it is not known whether they were sent
+ */
 export async function releaseLane(
   { db, schema, schemaName }: Database,
   relay: string,
   sink: string,
   lane: number,
+  doubtful: boolean,
 ): Promise<void> {
   await sql`
     with freed as (
-      update ${schema}.lanes set relay = null, leased_until = '-infinity'
+      update ${schema}.lanes set relay = null, leased_until = '-infinity',
+        doubt_until = case when ${doubtful}::boolean then (select max(e.position) from ${schema}.events as e) end
       where sink = ${sink} and lane = ${lane} and relay = ${relay}
       returning lane
     )

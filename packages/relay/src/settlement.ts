@@ -142,14 +142,18 @@ export function settlementOf(
         break
     }
   }
-  const held = new Set(
-    rows.filter(({ state }) => state === 'retrying' || state === 'dead').map(({ carried }) => carried.event.key),
-  )
+  const heldFrom = new Map<string | null, bigint>()
+  const holds = ({ event, position }: Carried): void => {
+    const known = heldFrom.get(event.key)
+    if (known === undefined || position < known) heldFrom.set(event.key, position)
+  }
+  for (const { carried, state } of rows) if (state === 'retrying' || state === 'dead') holds(carried)
   for (const carried of carriage.parked) {
-    // In flight behind an earlier one of its key: due when that one has ended, should nobody be told how this one does.
-    if (ordered(carried) && held.has(carried.event.key)) block(carried)
+    // Behind an earlier one of its key: due when that one has ended, should nobody be told how this one does.
+    const from = heldFrom.get(carried.event.key)
+    if (ordered(carried) && from !== undefined && from < carried.position) block(carried)
     else row(carried, 'retrying', { inMs: lane.route.sink.deadlineMs + 1_000, code: 'slow', tried: true })
-    held.add(carried.event.key)
+    holds(carried)
   }
   for (const carried of [...carriage.blocked, ...overtaken]) block(carried)
   for (const { carried, inMs } of page?.scheduled ?? []) {
@@ -186,7 +190,7 @@ export function settlementWithoutProof(lane: Lane, settlement: Settlement, prese
     records: settlement.records.filter(there),
     rows: settlement.rows.filter(there),
     gone: settlement.gone.filter((one) => present.has(one)),
-    appends: settlement.appends.filter(({ positions }) => positions.every((one) => present.has(one))),
+    appends: settlement.appends.flatMap((run) => piecesOf(run, present)),
     ahead: [...new Set([...lane.ahead, ...settlement.handled.map((one) => one.position).filter((one) => present.has(one))])],
   }
 }
@@ -249,6 +253,19 @@ function appendsOf(results: readonly Result[]): AppendRow[] {
     else runs.push({ slot: carried.slot, topic, partition, offset, positions: [carried.position] })
   }
   return runs
+}
+
+/** The parts of a run whose events are there. */
+function piecesOf({ positions, offset, ...at }: AppendRow, present: ReadonlySet<bigint>): AppendRow[] {
+  const pieces: { offset: bigint; positions: bigint[] }[] = []
+  for (const [index, position] of positions.entries()) {
+    if (!present.has(position)) continue
+    const last = pieces.at(-1)
+    const here = offset + BigInt(index)
+    if (last !== undefined && last.offset + BigInt(last.positions.length) === here) last.positions.push(position)
+    else pieces.push({ offset: here, positions: [position] })
+  }
+  return pieces.map((piece) => ({ ...at, ...piece }))
 }
 
 interface Progress {

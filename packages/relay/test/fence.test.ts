@@ -118,7 +118,7 @@ describe('the fence', () => {
   it('gives a lane that was given back to the next at once', async () => {
     await using s = await stage()
     await s.claim(a)
-    await releaseLane(s.database, a, 'sink', 0)
+    await releaseLane(s.database, a, 'sink', 0, false)
     expect(await s.claim(b)).toBeDefined()
   })
 })

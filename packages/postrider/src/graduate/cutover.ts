@@ -70,6 +70,7 @@ export async function cutOver(move: Move, graduation: Graduation): Promise<Cutov
 export async function completeCutover(cutover: Cutover, actor: string, graduation: Graduation): Promise<Cutover> {
   const { database, schema, stream, say } = graduation
   say?.(`${cutover.sink} delivers what was committed before`)
+  await known(cutover, graduation)
   await done(cutover.sink, cutover.after, cutover.filter, graduation)
 
   const topics = await topicsOf(cutover.to_sink, graduation)
@@ -94,6 +95,12 @@ export async function completeCutover(cutover: Cutover, actor: string, graduatio
       const first = firsts.get(`${topic} ${partition}`)
       of[String(partition)] = String(first !== undefined && first < bounds.next ? first : bounds.next)
     }
+  }
+  // Topics and partitions that have come meanwhile.
+  for (const [place, first] of firsts) {
+    const [topic = '', partition = ''] = place.split(' ')
+    const of = (offsets[topic] ??= {})
+    of[partition] ??= String(first)
   }
   await requireIdle(stream, cutover.consumer)
   await stream.commit(cutover.consumer, offsets)
@@ -164,6 +171,23 @@ export async function undoneBefore(
   return rows[0] ?? { pending: 0, waiting: 0, dead: 0 }
 }
 
+/** Waits until every relay leaves alone what has moved. */
+async function known({ id, sink }: Cutover, { database, schema, deadlineMs = 60_000 }: Graduation): Promise<void> {
+  for (const until = performance.now() + deadlineMs; ;) {
+    const { rows } = await database.transaction((trx) =>
+      sql<{ known: boolean }>`select ${sql.ref(`${schema}.is_known_cutover`)}(${id}::bigint) as known`.execute(trx),
+    )
+    if (rows[0]?.known === true) return
+    if (performance.now() > until) {
+      throw new PostriderError(
+        'cutover_refused',
+        `a relay that carries ${sink} does not answer. Run the same command again to wait on, or roll back`,
+      )
+    }
+    await sleep(20)
+  }
+}
+
 async function done(
   sink: string,
   seen: string,
@@ -173,6 +197,7 @@ async function done(
 ): Promise<void> {
   const until = performance.now() + (graduation.deadlineMs ?? 60_000)
   for (;;) {
+    const asked = performance.now()
     const undone = await undoneBefore(sink, seen, filter, graduation)
     if (dead && undone.dead > 0) {
       throw new PostriderError(
@@ -188,7 +213,8 @@ async function done(
           'Run the same command again to wait on, or roll back',
       )
     }
-    await sleep(50)
+    // A look at a long backlog is not free.
+    await sleep(Math.max(50, 2 * (performance.now() - asked)))
   }
 }
 
