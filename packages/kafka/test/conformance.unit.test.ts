@@ -322,4 +322,31 @@ describe.each(['kafkajs', 'platformatic'] as const)('with %s', (client) => {
       expect(await driver.bounds('t', never)).toEqual(new Map([[0, { first: 0n, next: 2n }]]))
     },
   )
+
+  it('a tail that cannot be read is no fault of the event that may stand there', async () => {
+    await using kafka = await startFakeKafka()
+    kafka.createTopic('order', 1)
+    await using sink = await sinkAt(kafka, { topic: 'order', exactlyOnce: true })
+    await sink.deliver(nth(1, { key: 'k' }), never)
+    kafka.faults.add({ when: { api: 'Fetch' }, times: 100, fault: { do: 'error', error: 'CORRUPT_MESSAGE' } })
+    expect(await sink.deliver({ ...nth(2, { key: 'k' }), doubtful: true }, never)).toMatchObject({
+      kind: 'retry',
+      scope: 'event',
+      free: true,
+    })
+    kafka.faults.clear()
+  })
+
+  it('an event that is sent once more by an operator is not taken for the one that is there', async () => {
+    await using kafka = await startFakeKafka()
+    kafka.createTopic('order', 1)
+    await using sink = await sinkAt(kafka, { topic: 'order', exactlyOnce: true })
+    await sink.deliver(nth(1, { key: 'k' }), never)
+    await sink.deliver(nth(2, { key: 'k' }), never)
+    kafka.faults.add({ fault: { do: 'close' } })
+    kafka.faults.add({ fault: { do: 'error', error: 'OUT_OF_ORDER_SEQUENCE_NUMBER' } })
+    const replay = { ...nth(1, { key: 'k' }), replay: { operation: '7', originalId: null } }
+    for (let tries = 0; tries < 5; tries++) if ((await sink.deliver(replay, never)).kind === 'delivered') break
+    expect(kafka.log('order', 0).length).toBeGreaterThanOrEqual(3)
+  })
 })

@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Outcome } from '@postrider/relay'
+import type { Attempt, Outcome, Sink } from '@postrider/relay'
 import { testDatabase, type TestDatabase } from '@postrider/test/postgres'
 import type pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { LogSink } from '@postrider/test/log-sink'
+import type { Lane } from '../src/lane.ts'
+import { settlementWithoutProof } from '../src/settlement.ts'
 import { emit, emitRange, quick, range, run, until, type Running } from './support.ts'
 
 const busy: Outcome & { kind: 'retry' } = {
@@ -141,4 +143,103 @@ describe('a sink that keeps the order of a key by itself', () => {
     await until(() => next.log.length === 15, 'so do later ones')
     expect(next.doubtful).toBe(13)
   })
+})
+
+/** A sink of which every answer is decided by the number of the event. */
+class ScriptedSink implements Sink {
+  readonly name = 'log'
+  readonly kind = 'log'
+  readonly deadlineMs = 600
+  readonly pipelined = true
+  readonly sent: { readonly n: number; readonly doubtful: boolean }[] = []
+  readonly #answer: (n: number, signal: AbortSignal) => Outcome | Promise<Outcome>
+
+  constructor(answer: (n: number, signal: AbortSignal) => Outcome | Promise<Outcome>) {
+    this.#answer = answer
+  }
+
+  async deliver({ event, doubtful = false }: Attempt, signal: AbortSignal): Promise<Outcome> {
+    const { n } = JSON.parse(event.payloadText ?? '{}') as { n: number }
+    const outcome = await this.#answer(n, signal)
+    if (outcome?.kind === 'delivered') this.sent.push({ n, doubtful })
+    return outcome
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+describe('a sink that keeps the order of a key by itself, and the next relay', () => {
+  let db: TestDatabase
+  let client: pg.Client
+  let running: Running
+
+  beforeEach(async () => {
+    db = await testDatabase()
+    client = await db.client()
+    await emitRange(client, 'k', 1, 3)
+  })
+  afterEach(async () => {
+    await running.stop()
+    await db[Symbol.asyncDispose]()
+  })
+  const interrupted = (signal: AbortSignal): Promise<Outcome> =>
+    new Promise((resolve) =>
+      signal.addEventListener('abort', () => resolve({ ...busy, error: { code: 'connect', message: 'broken off' } })),
+    )
+  const begin = (sink: Sink): void => {
+    running = run(db.url, [{ sink, lanes: 1, retry: quick, concurrency: 10 }], { pageMs: 100, slowMs: 50, leaseMs: 1_000 })
+  }
+  const rows = async (): Promise<number> => (await client.query('select from postrider.deliveries')).rowCount ?? 0
+  const taking = (): ScriptedSink => new ScriptedSink(() => ({ kind: 'delivered' }))
+
+  it('keep the order when an event that is in flight is followed by one that failed, and the relay is stopped hard', async () => {
+    begin(new ScriptedSink((n, signal) => (n === 1 ? interrupted(signal) : n === 2 ? busy : { kind: 'behind' })))
+    await until(async () => (await rows()) === 3, 'all are rows')
+    await running.stopHard()
+    const next = taking()
+    begin(next)
+    await until(() => next.sent.length === 3, 'all arrived')
+    expect(next.sent.map(({ n }) => n)).toEqual([1, 2, 3])
+  })
+
+  it.each<[string, (n: number, signal: AbortSignal) => Outcome | Promise<Outcome>, 'hard' | 'soft']>([
+    ['was in flight at a hard stop', (_n, signal) => interrupted(signal), 'hard'],
+    ['failed with those behind it', (n) => (n === 1 ? { ...busy, afterMs: 1_000 } : { kind: 'behind' }), 'soft'],
+  ])('know of what %s that it may have been sent', async (_what, answer, how) => {
+    let asked = 0
+    begin(
+      new ScriptedSink((n, signal) => {
+        asked++
+        return answer(n, signal)
+      }),
+    )
+    await until(async () => (how === 'hard' ? asked === 3 : (await rows()) === 3), 'they are in its hands')
+    await (how === 'hard' ? running.stopHard() : running.stop())
+    const next = taking()
+    begin(next)
+    await until(() => next.sent.length === 3, 'all arrived')
+    expect(next.sent).toEqual([1, 2, 3].map((n) => ({ n, doubtful: true })))
+  })
+
+  it('go on when it answers nothing', async () => {
+    const silent = new ScriptedSink(() => undefined as unknown as Outcome)
+    begin(silent)
+    await until(
+      async () => (await client.query(`select from postrider.attempts where error_code = 'sink_threw'`)).rowCount! > 0,
+      'it is a failure',
+    )
+    expect(running.relay.health().ready).toBe(true)
+  })
+})
+
+it('what stands in a log is remembered of the events that a database still has after it lost its last moments', () => {
+  const run = { slot: 0, topic: 'log', partition: 0, offset: 7n, positions: [1n, 2n, 3n, 4n] }
+  const settlement = { records: [], rows: [], keys: [], gone: [], events: 4, ahead: [], handled: [], appends: [run] }
+  const stored = { done: '1:1:', target: null, position: 0n, horizon: null }
+  const lane = { stored, ahead: new Set<bigint>() } as unknown as Lane
+  const { appends } = settlementWithoutProof(lane, { ...settlement, cursor: stored }, new Set([1n, 2n, 4n]))
+  expect(appends).toEqual([
+    { ...run, positions: [1n, 2n] },
+    { ...run, offset: 10n, positions: [4n] },
+  ])
 })
