@@ -75,12 +75,17 @@ describe.skipIf(kafka === null)(`graduation (${reason})`, () => {
     })
     const stop = new AbortController()
     const running = relay.run(stop.signal)
-    running.catch(() => undefined)
+    let failure: unknown
+    running.catch((error: unknown) => (failure = error))
     onTestFinished(async () => {
       stop.abort()
       await running
     })
-    await until('the relay carries', () => relay.health().lanes.length === 4)
+    const carries = (): boolean => {
+      if (failure !== undefined) throw failure
+      return relay.health().lanes.length === 4
+    }
+    await until('the relay carries', carries, 60_000)
 
     const database = openDatabase(
       { database: { url: server.url, directUrl: server.url, connections: 4 }, schema: 'postrider' },
