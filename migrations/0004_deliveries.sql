@@ -42,7 +42,7 @@ create index deliveries_due on postrider.deliveries (sink, lane, available_at) w
 -- What waits behind a key, in order; and its heads, which stand in the way: few, however many wait behind. Two indexes
 -- that share no row, so that a look for heads, found or not, never walks over those that wait.
 create index deliveries_blocked on postrider.deliveries (sink, key, position) where state = 'blocked';
-create index deliveries_heads on postrider.deliveries (sink, key) where state in ('retrying', 'dead') and not parked;
+create index deliveries_heads on postrider.deliveries (sink, key, position) where state in ('retrying', 'dead') and not parked;
 create index deliveries_event on postrider.deliveries (event_id);
 -- How many there are of a state, and the oldest; dead letters also across sinks, and by cause.
 create index deliveries_state on postrider.deliveries (sink, state, since);
@@ -111,7 +111,8 @@ begin
 end
 $$;
 
--- Lets the first blocked event of each key go, where no head of the key is in the way. Idempotent.
+-- Lets the first blocked event of each key go, where no head of the key is in its way: an earlier one, for operators may have
+-- left letters dead that stand behind it. Idempotent.
 create function postrider.release_heads(sink text, keys text[]) returns void
   language sql volatile
   begin atomic
@@ -126,7 +127,8 @@ create function postrider.release_heads(sink text, keys text[]) returns void
     where head.sink = release_heads.sink and head.position = first_blocked.position
       and not exists (
         select from postrider.deliveries as d
-        where d.sink = release_heads.sink and d.key = wanted.key and d.state in ('retrying', 'dead') and not d.parked);
+        where d.sink = release_heads.sink and d.key = wanted.key and d.state in ('retrying', 'dead') and not d.parked
+          and d.position < first_blocked.position);
   end;
 
 -- The rules of a sink have changed: what waits by the old ones, and by the new ones need not, goes on.

@@ -84,9 +84,11 @@ begin
     select p.*,
       case when p.first_of_key then exists (
         select from postrider.deliveries as d
-        where d.sink = put_aside.sink and d.key = p.key and d.state in ('retrying', 'dead') and not d.parked) end as headed,
+        where d.sink = put_aside.sink and d.key = p.key and d.state in ('retrying', 'dead') and not d.parked
+          and d.position < p.position) end as headed,
       case when p.first_of_key then exists (
-        select from postrider.deliveries as d where d.sink = put_aside.sink and d.key = p.key and d.state = 'blocked') end as waited_for
+        select from postrider.deliveries as d
+        where d.sink = put_aside.sink and d.key = p.key and d.state = 'blocked' and d.position < p.position) end as waited_for
     from placed as p
   ), added as (
     insert into postrider.deliveries (sink, lane, position, slot, event_id, key, state, available_at)

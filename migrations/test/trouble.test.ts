@@ -75,7 +75,9 @@ describe('release_heads lets the first blocked event of a key go', () => {
     ['behind a dead head that is parked', ['parked', 'blocked', 'blocked'], ['parked', 'retrying', 'blocked']],
     ['not behind a head that stands behind a parked one', ['parked', 'dead', 'blocked'], ['parked', 'dead', 'blocked']],
     ['behind a scheduled event, which is in nobody’s way yet', ['scheduled', 'blocked'], ['scheduled', 'retrying']],
-    ['not before a head that stands later in the log', ['blocked', 'retrying'], ['blocked', 'retrying']],
+    ['before a head that stands later in the log', ['blocked', 'retrying'], ['retrying', 'retrying']],
+    ['before letters that were left dead behind it', ['blocked', 'dead', 'dead'], ['retrying', 'dead', 'dead']],
+    ['not behind a head, though others stand behind it', ['dead', 'blocked', 'dead', 'blocked'], ['dead', 'blocked', 'dead', 'blocked']],
   ] as const)('%s', async ([, before, after]) => {
     await rows(before)
     await release()

@@ -19,7 +19,8 @@ export interface Trouble {
  * are skipped. Nothing is written: the lane is ours, and a crash leaves the rows due for the next owner.
  *
  * Of one key only an unbroken run from its first row may be carried. So a row behind another that is not due waits for it,
- * followers end before that one, and where they were cut, nothing of the key that lies beyond is taken.
+ * followers end before that one, and where they were cut, nothing of the key that lies beyond is taken. Before the first that is
+ * due there may be one that is blocked by nothing, should its head have been removed by hand: it goes first.
  */
 export async function claimTrouble({ db, schema }: Database, lane: Lane, limit: number): Promise<Trouble> {
   const ordered = lane.route.ordering === 'key'
@@ -43,11 +44,14 @@ export async function claimTrouble({ db, schema }: Database, lane: Lane, limit: 
         and d.available_at > clock_timestamp()
       order by d.available_at limit 1
     ), heads as materialized (
-      select due.key, min(due.position) as position, (
+      select due.key, min(due.position) as position, least((
         select min(o.position) from ${schema}.deliveries as o
         where o.sink = ${lane.sink} and o.key = due.key and o.state in ('retrying', 'dead') and not o.parked
           and not exists (select from due as same where same.position = o.position)
-      ) as barrier
+      ), (
+        select min(b.position) from ${schema}.deliveries as b
+        where b.sink = ${lane.sink} and b.key = due.key and b.state = 'blocked' and b.position < min(due.position)
+      )) as barrier
       from due where ${ordered} and due.key is not null group by due.key
     ), behind as (
       select b.* from heads cross join lateral (

@@ -140,6 +140,21 @@ describe('operations', () => {
     expect((await client.query(`select from postrider.deliveries where state = 'dead'`)).rowCount).toBe(2_000 - Number(done))
   })
 
+  it('that were cancelled half way leave no event behind for a later one of its key to overtake', async () => {
+    await letters(1_000)
+    // More wait behind the first of a key than are read with it.
+    await client.query(
+      `update postrider.deliveries as d set state = 'retrying', available_at = clock_timestamp() + case when n = 1 then interval '1 second' else '0' end
+       from (select position, (payload ->> 'n')::int as n from postrider.events) as e where e.position = d.position and e.n <= 80`,
+    )
+    const sink = new RecordingSink()
+    running = run(db.url, [{ sink, retry: quick }])
+    await until(async () => (await waiting()) === 200, 'what was retried is delivered')
+    await ended(await start(`retry_matching('{}')`))
+    await until(async () => (await waiting()) === 0, 'all are delivered')
+    for (let key = 0; key < 10; key++) expect(sink.numbers(`k${key}`)).toEqual(range(1, 100))
+  }, 30_000)
+
   it('of which one cannot go on do not keep the others', async () => {
     await letters(20)
     const locked = await db.client()
