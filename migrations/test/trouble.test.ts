@@ -77,7 +77,11 @@ describe('release_heads lets the first blocked event of a key go', () => {
     ['behind a scheduled event, which is in nobody’s way yet', ['scheduled', 'blocked'], ['scheduled', 'retrying']],
     ['before a head that stands later in the log', ['blocked', 'retrying'], ['retrying', 'retrying']],
     ['before letters that were left dead behind it', ['blocked', 'dead', 'dead'], ['retrying', 'dead', 'dead']],
-    ['not behind a head, though others stand behind it', ['dead', 'blocked', 'dead', 'blocked'], ['dead', 'blocked', 'dead', 'blocked']],
+    [
+      'not behind a head, though others stand behind it',
+      ['dead', 'blocked', 'dead', 'blocked'],
+      ['dead', 'blocked', 'dead', 'blocked'],
+    ],
   ] as const)('%s', async ([, before, after]) => {
     await rows(before)
     await release()

@@ -121,13 +121,13 @@ async function readFresh({ db, schema }: Database, lane: Lane, size: number): Pr
   const { rows } = await (
     filter === null
       ? sql<FreshRow>`
-          select pg_current_snapshot()::text as snapshot, ${troubled(schema, lane)}, 0 as examined, fresh.*
+          select pg_current_snapshot()::text as snapshot, ${aside(schema, lane)}, 0 as examined, fresh.*
           from (select 1) as one
           left join lateral ${pageOf(found)} as fresh on true
           order by fresh.place`
       : sql<FreshRow>`
           with examined as materialized ${found}
-          select pg_current_snapshot()::text as snapshot, ${troubled(schema, lane)},
+          select pg_current_snapshot()::text as snapshot, ${aside(schema, lane)},
             (select count(*)::int from examined) as examined, fresh.*
           from (select 1) as one
           left join lateral ${pageOf(sql`(
@@ -137,6 +137,7 @@ async function readFresh({ db, schema }: Database, lane: Lane, size: number): Pr
   ).execute(db)
   const first = rows[0]
   if (first === undefined) throw new TypeError('a statement that always has a row had none')
+  requireOurs(first, lane)
   const events = rows.filter(({ id }) => id !== null)
   const cut = first.taken !== null && events.length < first.taken
   if (events.length > size || cut || first.examined > maxExamined) return { page: null, target: first.snapshot }
@@ -165,15 +166,18 @@ async function readWindow({ db, schema }: Database, lane: Lane, size: number): P
       and not pg_visible_in_snapshot(e.xid, ${done}::pg_snapshot)
     order by e.position limit ${size}
   )`
-  const { rows } = await sql<ReadRow>`
-    select ${troubled(schema, lane)}, page.* from ${pageOf(next)} as page order by page.place`.execute(db)
+  const { rows: read } = await sql<ReadRow>`
+    select ${aside(schema, lane)}, page.* from (select 1) as one left join ${pageOf(next)} as page on true
+    order by page.place`.execute(db)
+  requireOurs(read[0], lane)
+  const rows = read.filter(({ id }) => id !== null)
   const last = BigInt(rows.at(-1)?.position ?? position)
   let after: Cursor = { done, target, position: last }
   if (rows.length < size && rows.length === (rows[0]?.taken ?? 0)) {
     const examined = await examinedTo({ db, schema }, position)
     after = examined === null ? { done: target, target: null, position: last } : { done, target, position: examined }
   }
-  return { ...split(rows), target, after, more: true, troubled: rows[0]?.troubled ?? false }
+  return { ...split(rows), target, after, more: true, troubled: read[0]?.troubled ?? false }
 }
 
 /** How far a page without enough events has looked; null when that was the end of the log. */
@@ -189,6 +193,8 @@ type FreshRow = ReadRow & { readonly snapshot: string; readonly examined: number
 
 type ReadRow = Row & {
   readonly troubled: boolean
+  /** The cursor is still this lane's. */
+  readonly ours: boolean
   /** Rows found before the page was cut by its size in bytes. */
   readonly taken: number | null
 }
@@ -208,8 +214,19 @@ function pageOf(found: RawBuilder<unknown>): RawBuilder<unknown> {
   )`
 }
 
-function troubled(schema: RawBuilder<unknown>, lane: Lane): RawBuilder<unknown> {
-  return sql`exists (select from ${schema}.deliveries as d where d.sink = ${lane.sink}) as troubled`
+/**
+ * What is asked beside a page, in the same snapshot. A cutover that ends takes the lanes from those that have left its events
+ * out: such a lane may have passed some of them in memory, and must not carry what comes behind.
+ */
+function aside(schema: RawBuilder<unknown>, { sink, number, fence, route: { cutOver } }: Lane): RawBuilder<unknown> {
+  const newest = sql`(select k.fence from ${schema}.checkpoints as k where k.sink = ${sink} and k.lane = ${number} order by k.fence desc limit 1)`
+  return sql`exists (select from ${schema}.deliveries as d where d.sink = ${sink}) as troubled,
+    ${cutOver ? sql`${newest} = ${String(fence)}::bigint` : sql`true`} as ours`
+}
+
+/** @throws PostriderError `stale_fence`. */
+function requireOurs(row: ReadRow | undefined, { sink, number }: Lane): void {
+  if (row?.ours !== true) throw new PostriderError('stale_fence', `lane ${number} of ${sink} has another owner`)
 }
 
 /**
@@ -244,7 +261,7 @@ function filterOf(
   const parts = [
     ...(typeFilter === null ? [] : [sql`e.type ~ ${typeFilter}`]),
     ...(tenant === null ? [] : [sql`e.tenant = ${tenant}`]),
-    // Asked in the statement itself: a cutover that ends takes the lanes from those that have read by what was before.
+    // Asked in the statement itself, so that it is as old as the page.
     ...(cutOver ? [sql`${schema}.cutover_of(${name}, e.type, e.xid) is null`] : []),
   ]
   return parts.length === 0 ? null : sql.join(parts, sql` and `)

@@ -146,6 +146,7 @@ export async function claimLanes(
     suspect: string | null
     strikes: number
     doubt_until: string | null
+    cut_over: boolean
   }>`
     with free as (
       select sink, lane, relay is not null as left_behind from ${schema}.lanes
@@ -174,8 +175,11 @@ export async function claimLanes(
     )
     select f.lane, c.anchor::text as anchor, f.fence::text as fence, f.done::text as done, f.target::text as target,
       f.position::text as position, f.horizon::text as horizon, c.careful, c.suspect::text as suspect, c.strikes,
-      case when c.left_behind then (select max(e.position) from ${schema}.events as e) else c.doubt_until end::text as doubt_until
+      case when c.left_behind then (select max(e.position) from ${schema}.events as e) else c.doubt_until end::text as doubt_until,
+      exists (select from ${schema}.cutovers as o where o.sink = f.sink) as cut_over
     from fenced as f join claimed as c on c.sink = f.sink and c.lane = f.lane`.execute(db)
+  // Whoever had them before may know of a cutover that our last beat has not seen.
+  if (rows.some((row) => row.cut_over)) route.cutOver = true
   return rows.map((row) => {
     publish('postrider:lane', { sink: route.name, lane: row.lane, relay, change: 'claimed' })
     return new Lane(
