@@ -103,6 +103,7 @@ async function carryTogether(lane: Lane, road: Road, inHand: readonly Carried[])
   const alone = lane.care.pageSize === 1 ? carried[0] : undefined
   const poison = alone === undefined ? null : provenPoison(lane, alone)
   const carriage = poison === null ? await deliverWithCare(lane, road, carried, alone) : { ...nothing, finished: [poison] }
+  if (carried === inHand) return carriage
   const left = inHand.filter((one) => !carried.includes(one))
   return left.length === 0 ? carriage : { ...carriage, unstarted: [...carriage.unstarted, ...left] }
 }

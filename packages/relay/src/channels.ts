@@ -88,10 +88,20 @@ export interface Messages {
 
 const channels = new Map<string, ReturnType<typeof channel>>()
 
-export function publish<Name extends keyof Messages>(name: Name, message: Messages[Name]): void {
+function named(name: keyof Messages): ReturnType<typeof channel> {
   let found = channels.get(name)
   if (found === undefined) channels.set(name, (found = channel(name)))
+  return found
+}
+
+export function publish<Name extends keyof Messages>(name: Name, message: Messages[Name]): void {
+  const found = named(name)
   if (found.hasSubscribers) found.publish(message)
+}
+
+/** Somebody listens: for what is told of every event, so that it is not put together for nobody. */
+export function isHeard(name: keyof Messages): boolean {
+  return named(name).hasSubscribers
 }
 
 /** Hands every message of a channel to `listener`; returns what ends it. */

@@ -82,16 +82,19 @@ export class Circuit {
     return Math.max(0, this.#probeAt - performance.now(), this.#slots.quietMs)
   }
 
-  /** Takes in what came of an attempt. Answers whether the event is spared: it was not its fault, and it stays where it was. */
-  heard(carried: Carried, outcome: Answer, verdict: Verdict): boolean {
+  /**
+   * Takes in what came of an attempt. Answers whether the event is spared: it was not its fault, and it stays where it was.
+   * @param now by `performance.now()`
+   */
+  heard(carried: Carried, outcome: Answer, verdict: Verdict, now: number): boolean {
     switch (outcome.kind) {
       case 'delivered':
       case 'reject':
-        this.#answered()
-        this.#spared.delete(carried.position)
+        this.#answered(now)
+        if (this.#spared.size > 0) this.#spared.delete(carried.position)
         return false
       case 'throttled':
-        this.#answered()
+        this.#answered(now)
         this.#slots.rampFrom(this.#slots.half)
         this.#slots.quiet(outcome.afterMs)
         this.#quietMs = Math.max(this.#quietMs, outcome.afterMs)
@@ -103,7 +106,7 @@ export class Circuit {
         return true
       case 'retry':
         if (outcome.scope === 'event' || outcome.error.code === 'interrupted') {
-          if (outcome.scope === 'event') this.#answered()
+          if (outcome.scope === 'event') this.#answered(now)
           return false
         }
         return this.#failedBy(carried, outcome.error)
@@ -145,11 +148,11 @@ export class Circuit {
     return this.#spare(carried)
   }
 
-  #answered(): void {
-    this.#failed.clear()
+  #answered(now: number): void {
+    if (this.#failed.size > 0) this.#failed.clear()
     this.#failures = 0
-    this.#answeredAt = performance.now()
-    this.#tellJudged()
+    this.#answeredAt = now
+    if (this.#judged.size > 0) this.#tellJudged()
     this.#slots.succeeded()
     if (this.#onTrial > 0) this.#onTrial--
     if (this.#state === 'closed') return

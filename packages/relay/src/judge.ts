@@ -12,16 +12,18 @@ export type Verdict =
   /** Its time was over before it could be sent. */
   | { readonly kind: 'expired' }
 
+const delivered: Verdict = Object.freeze({ kind: 'delivered' })
+
 /**
- * Outcome + attempt + policy → verdict. Pure: no I/O, no clock, no chance.
+ * Outcome + attempt + policy → verdict. Pure: no I/O, no clock, no chance but the one that is given.
  * @param attempt number of this attempt since the last time an operator sent the event again, from 1
  * @param ageMs time since the first attempt (or the first since an operator sent it again)
- * @param chance a number from 0 to 1 for the jitter
+ * @param chance gives a number from 0 to 1 for the jitter
  */
-export function judge(outcome: Answer, attempt: number, ageMs: number, policy: RetryPolicy, chance: number): Verdict {
+export function judge(outcome: Answer, attempt: number, ageMs: number, policy: RetryPolicy, chance: () => number): Verdict {
   switch (outcome.kind) {
     case 'delivered':
-      return { kind: 'delivered' }
+      return delivered
     case 'reject':
       return { kind: 'dead', error: outcome.error }
     case 'gone':
@@ -35,7 +37,7 @@ export function judge(outcome: Answer, attempt: number, ageMs: number, policy: R
       if (planned === undefined || attempt >= (outcome.maxAttempts ?? Infinity) || ageMs >= policy.maxAgeMs) {
         return { kind: 'dead', error: outcome.error }
       }
-      const delayMs = Math.max(planned * (1 + policy.jitter * chance), outcome.afterMs ?? 0)
+      const delayMs = Math.max(planned * (1 + policy.jitter * chance()), outcome.afterMs ?? 0)
       return { kind: 'retry', delayMs: Math.round(delayMs), counts: true, error: outcome.error }
     }
   }

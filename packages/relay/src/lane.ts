@@ -99,6 +99,8 @@ export class Lane {
   late: Result[] = []
   /** Up to here events may have been sent by a relay that had the lane before; null when none can have been. */
   readonly doubtUntil: bigint | null
+  /** There were large events on its last page. */
+  hasLarge = false
   /** Rung when there may be something to read or to settle. */
   readonly bell: Bell = new Bell()
   /** When trouble is due next, by `performance.now()`; 0 is "look now". */
@@ -148,7 +150,12 @@ export class Lane {
 
   /** The lease holds, as far as this process can know; a process that slept through it finds out here. */
   get held(): boolean {
-    return !this.lost && performance.now() < this.leasedUntil
+    return this.isHeldAt(performance.now())
+  }
+
+  /** @param now by `performance.now()` */
+  isHeldAt(now: number): boolean {
+    return !this.lost && now < this.leasedUntil
   }
 
   /** First and last bucket of this lane; the inverse of `postrider.lane_of`. */

@@ -4,6 +4,8 @@ import type { Answer, Appended, AttemptDetail, DeliveryError, Outcome } from './
 /** No pause or delay that a sink asks for is longer than this: 7 days. */
 const longestMs = 7 * 24 * 3_600_000
 
+const delivered: Outcome = Object.freeze({ kind: 'delivered' })
+
 /**
  * Takes what a sink has answered for what it is. A sink may be anybody's: an answer that is none, or holds what a database
  * cannot, must stop neither its lane nor the relay. What cannot be read counts as a failed attempt.
@@ -11,11 +13,14 @@ const longestMs = 7 * 24 * 3_600_000
 export function outcomeOf(answer: unknown): Outcome {
   const given = (typeof answer === 'object' && answer !== null ? answer : {}) as Partial<Record<string, unknown>>
   const detail = detailOf(given['detail'])
-  const status = given['status']
-  const answered = {
-    ...(typeof status === 'number' && Number.isInteger(status) && Math.abs(status) < 2 ** 31 ? { status } : {}),
-    ...(detail === undefined ? {} : { detail }),
+  const status = statusOf(given['status'])
+  // The usual answers first: they come for every event.
+  if (given['kind'] === 'delivered' && detail === undefined) {
+    const appended = appendedOf(given['appended'])
+    if (appended === undefined) return status === undefined ? delivered : { kind: 'delivered', status }
+    if (status === undefined) return { kind: 'delivered', appended }
   }
+  const answered = { ...(status === undefined ? {} : { status }), ...(detail === undefined ? {} : { detail }) }
   const error = errorOf(given['error'])
   switch (given['kind']) {
     case 'delivered': {
@@ -69,11 +74,16 @@ function errorOf(given: unknown): DeliveryError {
   }
 }
 
+function statusOf(given: unknown): number | undefined {
+  return typeof given === 'number' && Number.isInteger(given) && Math.abs(given) < 2 ** 31 ? given : undefined
+}
+
 function msOf(given: unknown): number | undefined {
   return typeof given === 'number' && given >= 0 ? Math.min(given, longestMs) : undefined
 }
 
 function appendedOf(given: unknown): Appended | undefined {
+  if (given === undefined) return undefined
   const { topic, partition, offset } = (typeof given === 'object' && given !== null ? given : {}) as Partial<
     Record<string, unknown>
   >

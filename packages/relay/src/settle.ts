@@ -1,10 +1,11 @@
 import { PostriderError } from '@postrider/schema'
 import { sql, type Kysely, type RawBuilder } from 'kysely'
+import { auditOf } from './audit.ts'
 import { publish } from './channels.ts'
 import type { Cursor } from './cursor.ts'
 import type { Database } from './database.ts'
 import type { Lane } from './lane.ts'
-import { settlementWithoutProof, type AppendRow, type AttemptRow, type Settlement, type TroubleRow } from './settlement.ts'
+import { settlementWithoutProof, type AppendRow, type Settlement, type TroubleRow } from './settlement.ts'
 import type { Tables } from './tables.ts'
 
 /**
@@ -104,7 +105,7 @@ async function write(
       ) as k on true
       returning horizon)`,
   ]
-  if (records.length > 0) parts.push(auditOf(schema, relay, lane, records))
+  parts.push(...auditOf(schema, relay, lane, records))
   if (gone.length > 0) {
     parts.push(sql`gone as (
       delete from ${schema}.deliveries where sink = ${lane.sink} and position = any(${gone.map(String)}::bigint[]))`)
@@ -123,32 +124,6 @@ async function write(
 /** The pages of a window and its end are of one snapshot, so the first horizon that was drawn after it does for all. */
 function horizonOf({ stored }: Lane, { done, target }: Cursor): string | null {
   return stored.target !== null && stored.target === (target ?? done) ? stored.horizon : null
-}
-
-function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, records: readonly AttemptRow[]): RawBuilder<unknown> {
-  const column = <T>(value: (record: AttemptRow) => T): T[] => records.map(value)
-  return sql`audit as (
-    insert into ${schema}.attempts
-      (sink, relay, position, slot, event_id, attempt, outcome, error_code, error, status, started_at, duration_ms, detail)
-    select ${lane.sink}, ${relay}::uuid, a.position,
-      -- Its event may have been moved since it was read, because its segment was emptied.
-      case when a.in_trouble then coalesce((select d.slot from ${schema}.deliveries as d where d.sink = ${lane.sink} and d.position = a.position), a.slot) else a.slot end,
-      a.event_id, a.attempt, a.outcome, a.error_code, a.error, a.status,
-      to_timestamp(a.started_at / 1000), a.duration_ms, a.detail
-    from unnest(
-      ${column(({ carried }) => carried.event.position)}::bigint[],
-      ${column(({ carried }) => carried.slot)}::smallint[],
-      ${column(({ carried }) => carried.row !== null)}::boolean[],
-      ${column(({ carried }) => carried.id)}::uuid[],
-      ${column(({ attempt }) => attempt)}::int[],
-      ${column(({ outcome }) => outcome)}::text[],
-      ${column(({ code }) => code)}::text[],
-      ${column(({ error }) => error)}::text[],
-      ${column(({ status }) => status)}::int[],
-      ${column(({ startedAtMs }) => startedAtMs)}::float8[],
-      ${column(({ durationMs }) => durationMs)}::real[],
-      ${column(({ detail }) => (detail === null ? null : JSON.stringify(detail)))}::jsonb[]
-    ) as a (position, slot, in_trouble, event_id, attempt, outcome, error_code, error, status, started_at, duration_ms, detail))`
 }
 
 /** Arrays of different lengths cannot be rows of one array parameter: the positions travel as text. */

@@ -1,18 +1,26 @@
+import { Line } from './line.ts'
 import type { Bell } from './wait.ts'
 
 /**
  * Who waits for a slot. A page gives up all its waiters at once, when it starts no more events.
  */
 export class Queue {
-  readonly waiters: Set<() => void> = new Set()
+  /** Those who wait, in order; told whether they may start. */
+  readonly waiters: Set<(started: boolean) => void> = new Set()
   closed = false
 
   /** Nothing of this queue starts any more; those who wait are told so. */
   close(): void {
+    if (this.closed) return
     this.closed = true
-    for (const wake of this.waiters) wake()
+    for (const wake of this.waiters) wake(false)
     this.waiters.clear()
   }
+}
+
+interface Waiter {
+  readonly queue: Queue
+  readonly wake: (started: boolean) => void
 }
 
 /** Why nothing may start: the state of the sink (paused, gone, …), or its circuit. */
@@ -30,6 +38,8 @@ export class Slots {
   #perSecond: number
   /** The part of the sink's lanes that this relay holds: so much of its limits is ours. */
   #share = 1
+  /** In flight at most: our part of the concurrency. */
+  #most: number
   #used = 0
   #tokens = 1
   #filledAt = performance.now()
@@ -41,13 +51,14 @@ export class Slots {
   #permitted = 0
   readonly #shut = new Set<Shut>()
   #timer: NodeJS.Timeout | undefined
-  readonly #waiting: { readonly queue: Queue; readonly wake: () => void }[] = []
+  readonly #waiting = new Line<Waiter>()
   readonly #vacancy = new Set<Bell>()
 
   /** @param perSecond deliveries begun in a second at most; Infinity for no limit */
   constructor(concurrency: number, perSecond: number = Infinity) {
     this.#concurrency = concurrency
     this.#perSecond = perSecond
+    this.#most = Math.max(1, concurrency)
   }
 
   /** Something could start. */
@@ -65,20 +76,21 @@ export class Slots {
     return this.#rate === Infinity ? Infinity : Math.ceil(this.#tokens + (this.#rate * ms) / 1_000)
   }
 
-  /** A slot, as soon as there is one; false when the queue was closed before. First come, first served. */
-  take(queue: Queue): boolean | Promise<boolean> {
+  /**
+   * A slot: true when there is one at once, false when the queue was closed before. Else null, and `wake` is called once, at
+   * the earliest within this call: with true when there is one, with false when the queue is closed. First come, first served.
+   */
+  take(queue: Queue, wake: (started: boolean) => void): boolean | null {
     if (queue.closed) return false
-    if (this.open && this.#waiting.length === 0) {
+    if (this.#waiting.length === 0 && this.open) {
       this.#start()
       return true
     }
-    return new Promise((resolve) => {
-      const wake = (): void => resolve(!queue.closed)
-      queue.waiters.add(wake)
-      this.#waiting.push({ queue, wake })
-      // Not before it stands in the line: what is due now may be its own.
-      this.#admitLater()
-    })
+    queue.waiters.add(wake)
+    this.#waiting.push({ queue, wake })
+    // Not before it stands in the line: what is due now may be its own. When all are taken, the next that is given back tells.
+    if (this.#startsInMs() !== Infinity) this.#admitLater()
+    return null
   }
 
   give(): void {
@@ -92,13 +104,18 @@ export class Slots {
     this.#fill()
     this.#concurrency = concurrency
     this.#perSecond = perSecond
-    this.#admit()
+    this.#reckon()
   }
 
   /** The part of the sink's lanes that this relay holds, 0 to 1. */
   share(share: number): void {
     this.#fill()
     this.#share = share
+    this.#reckon()
+  }
+
+  #reckon(): void {
+    this.#most = Math.max(1, Math.floor(this.#concurrency * this.#share))
     this.#admit()
   }
 
@@ -126,7 +143,7 @@ export class Slots {
 
   /** How much longer the destination is to be left in peace, because it asked for that. */
   get quietMs(): number {
-    return Math.max(0, this.#quietUntil - performance.now())
+    return this.#quietUntil === 0 ? 0 : Math.max(0, this.#quietUntil - performance.now())
   }
 
   /** Nothing starts for this long; what is in flight goes on. */
@@ -174,10 +191,6 @@ export class Slots {
     for (const bell of this.#vacancy) bell.ring()
   }
 
-  get #most(): number {
-    return Math.max(1, Math.floor(this.#concurrency * this.#share))
-  }
-
   get #rate(): number {
     return this.#perSecond === Infinity ? Infinity : this.#perSecond * this.#share
   }
@@ -185,7 +198,8 @@ export class Slots {
   /** 0: now. Infinity: not before something else happens. */
   #startsInMs(): number {
     if (this.permitted) return 0
-    if (this.#shut.size > 0 || this.#used >= Math.min(this.#most, this.#ramp)) return Infinity
+    if (this.#used >= this.#most || this.#used >= this.#ramp || this.#shut.size > 0) return Infinity
+    if (this.#perSecond === Infinity) return this.quietMs
     this.#fill()
     const tokenMs = this.#tokens >= 1 ? 0 : ((1 - this.#tokens) / this.#rate) * 1_000
     return Math.max(this.quietMs, tokenMs)
@@ -222,7 +236,7 @@ export class Slots {
       if (next.queue.closed) continue
       next.queue.waiters.delete(next.wake)
       this.#start()
-      next.wake()
+      next.wake(true)
     }
     // All of them: one that finds nothing to carry does not pass its turn on.
     if (this.open) this.nudge()

@@ -1,8 +1,9 @@
 import type { DeliveryState } from '@postrider/schema'
 import { sql } from 'kysely'
-import { carriedOf, eventColumns, maxPageBytes } from './claim.ts'
 import type { Database } from './database.ts'
+import { carriedOf, eventColumns, type EventRow } from './event-row.ts'
 import type { Carried, Lane } from './lane.ts'
+import { maxPageBytes } from './page-rows.ts'
 
 /** Followers of a head that are read with it, so that a released key does not cost a round trip for every event. */
 const followers = 50
@@ -68,7 +69,7 @@ export async function claimTrouble({ db, schema }: Database, lane: Lane, limit: 
     )
     select found.*, (select next_in_ms from later) as next_in_ms, (select count(*) from due)::int as found_due
     from (select 1) as one left join (
-      select ${eventColumns}, e.position as place, o.id::text as replayed_by,
+      select ${eventColumns()}, o.id::text as replayed_by,
         case when o.as_new then ${schema}.replay_id(o.id, e.id) end as new_id, d.attempts, d.forgiven, d.state,
         extract(epoch from clock_timestamp() - d.available_at)::float8 * 1000 as waited_ms,
         coalesce(extract(epoch from clock_timestamp() - d.first_tried_at)::float8 * 1000, 0) as tried_for_ms,
@@ -80,7 +81,7 @@ export async function claimTrouble({ db, schema }: Database, lane: Lane, limit: 
       where coalesce(d.bytes_before, 0) < ${maxPageBytes}
       order by d.position limit ${limit}
     ) as found on true
-    order by found.place`.execute(db)
+    order by found.position`.execute(db)
 
   const found = rows.filter((row) => row.id !== null)
   const next = rows[0]?.next_in_ms ?? Infinity
@@ -90,7 +91,7 @@ export async function claimTrouble({ db, schema }: Database, lane: Lane, limit: 
   return sortOut(found, ordered)
 }
 
-type DueRow = Parameters<typeof carriedOf>[0] & {
+type DueRow = EventRow & {
   readonly attempts: number
   readonly forgiven: number
   readonly state: DeliveryState

@@ -26,7 +26,7 @@ describe('judge', () => {
     ['a throttled one waits and spends no attempt', { kind: 'throttled', error, afterMs: 700 }, 99, 0, 1, again(700, false)],
     ['a throttled one that is too old is dead', { kind: 'throttled', error, afterMs: 700 }, 1, 60_000, 0, dead],
   ])('%s', (_name, outcome, attempt, ageMs, chance, verdict) => {
-    expect(judge(outcome, attempt, ageMs, policy, chance)).toEqual(verdict)
+    expect(judge(outcome, attempt, ageMs, policy, () => chance)).toEqual(verdict)
   })
 
   it('has a standard schedule of 13 attempts over 71.7 hours', () => {
