@@ -1,5 +1,5 @@
 /**
- * The way in: `node test/bootstrap.mjs test | demo | demo:graduate | check | bench [arguments]`.
+ * The way in: `node test/bootstrap.mjs audit | test | demo | demo:graduate | check | bench [arguments]`.
  * Runs on any Node from 18, with nothing installed; installs the dependencies when they are missing or older than
  * the lockfile, then does the work with the Node 24 of this workspace. What it says itself goes to stderr.
  */
@@ -20,12 +20,24 @@ const verbs = {
   test: (node) => [[node, 'node_modules/vitest/vitest.mjs', 'run', '--config', 'test/vitest.config.ts']],
   demo: (node) => [[node, source, 'test/demo/main.ts']],
   'demo:graduate': (node) => [[node, source, 'test/demo/graduate/main.ts']],
+  faults: (node) => [[node, source, 'test/faults/main.ts']],
   bench: (node) => [[node, source, 'test/bench/main.ts']],
+  audit: (node) => [[node, source, 'test/security/audit.ts']],
   check: (node) => [
     [node, 'node_modules/typescript/bin/tsc', '-b', 'test'],
     [node, 'node_modules/oxlint/bin/oxlint', '--type-aware', '--deny-warnings'],
     [node, 'node_modules/oxfmt/bin/oxfmt', '--check', '.'],
     [node, 'node_modules/turbo/bin/turbo', 'boundaries', '--no-color'],
+    [
+      node,
+      'node_modules/vitest/vitest.mjs',
+      'run',
+      '--config',
+      'test/vitest.config.ts',
+      '--project',
+      'unit',
+      'test/security/lockfile.unit.test.ts',
+    ],
   ],
 }
 

@@ -376,9 +376,9 @@ test('of 21 endpoints one is dead and gets a tenth of the events: the others are
   )
   await until('the others are drained', () => healthy.every(({ distinct }) => distinct === perEndpoint))
   await until('the dead one was tried', () => dead.connections > 0)
-  const { rows } = await client.query<{ endpoint: string; pending: string; rows: string }>(
-    `select b.sink as endpoint, b.pending, b.retrying + b.blocked + b.dead + b.scheduled as rows from postrider.backlog as b where b.pending > 0 or b.retrying + b.blocked + b.dead + b.scheduled > 0`,
-  )
+  const backlog = `select b.sink as endpoint, b.pending, b.retrying + b.blocked + b.dead + b.scheduled as rows from postrider.backlog as b where b.pending > 0 or b.retrying + b.blocked + b.dead + b.scheduled > 0`
+  await until('theirs is settled', async () => (await client.query(backlog)).rowCount === 1)
+  const { rows } = await client.query<{ endpoint: string; pending: string; rows: string }>(backlog)
   expect(rows.map(({ endpoint }) => endpoint)).toEqual(['hooks/dead'])
   expect(Number(rows[0]?.rows)).toBeLessThanOrEqual(slots)
   expect(Number(rows[0]?.pending)).toBeGreaterThanOrEqual(forDead - slots - 1)

@@ -17,7 +17,11 @@ export type Answer = number | 'cut'
 
 export interface ReceiverOptions {
   /** Default: 204 at once. */
-  readonly answer?: (arrival: Arrival) => Answer | Promise<Answer>
+  readonly answer?: (arrival: Arrival, body: string) => Answer | Promise<Answer>
+  /** Default: a free one. */
+  readonly port?: number
+  /** Default: a new one. */
+  readonly secret?: string
 }
 
 export interface Receiver extends AsyncDisposable {
@@ -37,8 +41,8 @@ export interface Receiver extends AsyncDisposable {
 export const bigNumber = '9007199254740993'
 
 /** A real HTTP server on 127.0.0.1 that checks and remembers everything that it is sent. */
-export async function startReceiver({ answer = () => 204 }: ReceiverOptions = {}): Promise<Receiver> {
-  const secret = generateSecret()
+export async function startReceiver(options: ReceiverOptions = {}): Promise<Receiver> {
+  const { answer = () => 204, port = 0, secret = generateSecret() } = options
   const verifier = createVerifier({ secrets: [secret] })
   const arrivals: Arrival[] = []
   const taken = new Set<Arrival>()
@@ -64,7 +68,7 @@ export async function startReceiver({ answer = () => 204 }: ReceiverOptions = {}
     busy.add(data.key)
     const arrival: Arrival = { id, key: data.key, n: data.n, attempt: verified.attempt ?? 0, at: performance.now() }
     arrivals.push(arrival)
-    const answered = await answer(arrival)
+    const answered = await answer(arrival, body)
     busy.delete(data.key)
     if (answered === 'cut') {
       request.socket.destroy()
@@ -81,7 +85,7 @@ export async function startReceiver({ answer = () => 204 }: ReceiverOptions = {}
     receive(request, response).catch(() => response.destroy())
   })
   server.keepAliveTimeout = 60_000
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
     secret,

@@ -15,8 +15,8 @@ export interface ChildOptions extends Omit<RelayOptions, 'sinks'> {
   /** Sinks to Kafka, beside the others. */
   readonly kafka?: readonly (Omit<SinkOptions, 'sink'> & { readonly options: KafkaOptions })[]
   readonly watch: readonly Channel[]
-  /** SIGKILL to itself, right there, when the channel says its `nth` message. */
-  readonly dieAt?: { readonly channel: Channel; readonly nth: number }
+  /** SIGKILL to itself, right there, when the channel says its `nth` message; or it stands still for a while, as in a pause of its garbage collection. */
+  readonly dieAt?: { readonly channel: Channel; readonly nth: number; readonly standStillMs?: number }
   /** The sink kills the process when it is given an event of this type. */
   readonly poison?: string
 }
@@ -34,7 +34,9 @@ const { sinks, kafka = [], watch, dieAt, poison, ...options } = JSON.parse(proce
 if (dieAt !== undefined) {
   let left = dieAt.nth
   subscribe(dieAt.channel, () => {
-    if (--left === 0) process.kill(process.pid, 'SIGKILL')
+    if (--left !== 0) return
+    if (dieAt.standStillMs === undefined) process.kill(process.pid, 'SIGKILL')
+    else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, dieAt.standStillMs)
   })
 }
 for (const channel of watch) subscribe(channel, (message) => tell(channel, message))

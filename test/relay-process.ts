@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Messages } from '@postrider/relay'
-import { nodeArgs } from './node.ts'
+import { compiled, nodeArgs } from './node.ts'
 import type { Receiver } from './receiver.ts'
 import type { Channel, ChildOptions, Told } from './relay-child.ts'
 import { until } from './until.ts'
@@ -18,6 +18,8 @@ export interface Message<Name extends Channel> {
 /** A relay in a process of its own, which never outlives the test: its stdin is ours. */
 export interface RelayProcess extends AsyncDisposable {
   readonly id: string
+  /** Process id, for tests that hurt it. */
+  readonly pid: number
   /** Null while it runs. */
   readonly end: {
     readonly code: number | null
@@ -41,6 +43,8 @@ export interface RelayProcess extends AsyncDisposable {
 export interface RelayProcessOptions extends Partial<Omit<ChildOptions, 'sinks'>> {
   /** Settings of the only sink, `hook`. */
   readonly sink?: Partial<ChildOptions['sinks'][number]>
+  /** More arguments for its Node. */
+  readonly nodeArgs?: readonly string[]
 }
 
 /** Starts a relay from its sources that posts to a receiver (null: that does not). Resolves when it runs. Leases are short, as tests can wait for them. */
@@ -49,7 +53,7 @@ export async function startRelay(
   receiver: Pick<Receiver, 'url' | 'secret'> | null,
   given: RelayProcessOptions = {},
 ): Promise<RelayProcess> {
-  const { sink, watch = [], ...rest } = given
+  const { sink, watch = [], nodeArgs: moreArgs = [], ...rest } = given
   const quick = { delaysMs: Array<number>(100).fill(200), jitter: 0, maxAgeMs: 600_000 }
   const options: ChildOptions = {
     connectionString: url,
@@ -58,10 +62,14 @@ export async function startRelay(
     sinks: receiver === null ? [] : [{ name: 'hook', url: receiver.url, secret: receiver.secret, retry: quick, ...sink }],
     watch: [...new Set<Channel>([...watch, 'postrider:relay', 'postrider:lane', 'postrider:fault'])],
   }
-  const child = spawn(process.execPath, [...nodeArgs, join(import.meta.dirname, 'relay-child.ts'), JSON.stringify(options)], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'] },
-  })
+  const child = spawn(
+    process.execPath,
+    [...nodeArgs, ...moreArgs, join(import.meta.dirname, 'relay-child.ts'), JSON.stringify(options)],
+    {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: compiled },
+    },
+  )
   const told: Told[] = []
   const carried = new Set<string>()
   let complaint = ''
@@ -86,6 +94,7 @@ export async function startRelay(
     get id() {
       return (first('postrider:relay')?.message as Messages['postrider:relay'] | undefined)?.relay ?? ''
     },
+    pid: child.pid ?? 0,
     get end() {
       return end
     },
@@ -112,7 +121,10 @@ export async function startRelay(
       await ended
     },
   }
-  await until('the relay started', () => relay.id !== '' || end !== null)
+  await until('the relay started', () => relay.id !== '' || end !== null).catch(async (error: unknown) => {
+    await relay[Symbol.asyncDispose]()
+    throw error
+  })
   if (relay.id === '') throw new Error(`the relay did not start: ${complaint}${JSON.stringify(first('failed'))}`)
   return relay
 }

@@ -1,68 +1,88 @@
 /**
- * What one bad endpoint costs the others. Run: node --conditions=@postrider/source test/bench/endpoints.ts
+ * What one bad endpoint costs the others.
  *
  * 1. A backlog for 21 endpoints is drained; a tenth of it is for one that accepts connections and never answers. Measured:
- *    the rate of the other 20, as a share of their rate in a round where nobody takes those events.
+ *    the rate of the other 20, as a share of their rate when nobody takes those events.
  * 2. One endpoint gets 100 events a second, beside eight whose name servers keep silent and which get 10 each. Measured: the
- *    p99 from commit to receipt, against a round without the eight.
- *
- * Rounds alternate with their control on the same server, after one of each that does not count; medians.
- * POSTRIDER_BENCH_EVENTS: events of each endpoint (default 1,000). POSTRIDER_BENCH_ROUNDS: default 3.
+ *    p99 from commit to receipt, against that without the eight.
  */
 import { createSocket } from 'node:dgram'
-import { cpus } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { migrate } from '@postrider/migrations'
 import { generateSecret } from '@postrider/webhook'
-import pg from 'pg'
+import type pg from 'pg'
 import { addEndpoint, carryHooks, hooks, startDead } from '../hooks.ts'
-import { startPostgres } from '../postgres/embedded.ts'
 import { until } from '../until.ts'
+import type { Bench } from './bench.ts'
 import { startDestinations, type Destinations } from './destinations.ts'
+import { percentilesOf } from './percentiles.ts'
+import { median, takeTurns, type Figures } from './rounds.ts'
+import { startServer } from './server.ts'
 
-const rounds = Number(process.env['POSTRIDER_BENCH_ROUNDS'] ?? 3)
 const healthyCount = 20
-const eventsEach = Number(process.env['POSTRIDER_BENCH_EVENTS'] ?? 1_000)
 const deadShare = 0.1
 const silentCount = 8
+const pacedEvents = 500
 const settings = { concurrency: 8, totalMs: 3_000, dnsMs: 2_000 }
 const secret = generateSecret()
+const ways = ['alone', 'beside a dead one', 'paced, alone', 'paced, beside silent name servers'] as const
 
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
-const percentile = (values: readonly number[], share: number): number =>
-  values.toSorted((a, b) => a - b)[Math.ceil(values.length * share) - 1] ?? NaN
-
-const shown = ({ rate, cpuMs }: Drained): string => `${Math.round(rate)}/s (${cpuMs.toFixed(0)} ms CPU per 1,000)`
-const url = (port: number, host = '127.0.0.1'): string => `http://${host}:${port}/`
-
-/** A database of its own for each round, on one server. */
-async function withDatabase<T>(server: string, name: string, work: (client: pg.Client, url: string) => Promise<T>): Promise<T> {
-  const admin = new pg.Client(server)
-  await admin.connect()
-  await admin.query(`create database ${name}`)
-  const at = new URL(server)
-  at.pathname = `/${name}`
-  const client = new pg.Client(at.href)
-  await client.connect()
-  try {
-    await migrate(client)
-    return await work(client, at.href)
-  } finally {
-    await client.end()
-    await admin.query(`drop database ${name} with (force)`)
-    await admin.end()
-  }
+export const bench: Bench = {
+  name: 'endpoints',
+  about: 'what one bad endpoint of a sink costs the others: one that is dead, and some whose names nobody resolves',
+  options: {
+    events: { type: 'string', default: '1000', quick: '50', about: 'of each of 20 healthy endpoints' },
+  },
+  async run(given, say) {
+    const eventsEach = given.number('events')
+    await using server = await startServer()
+    await using destinations = await startDestinations(healthyCount)
+    await using nameServer = await silentNameServer()
+    const measure = async (way: (typeof ways)[number]): Promise<Figures> => {
+      await using database = await server.database()
+      const at: Place = { client: database.client, url: database.url, destinations }
+      switch (way) {
+        case 'alone':
+          return await drain(at, eventsEach, null)
+        case 'beside a dead one': {
+          await using dead = await startDead()
+          const figures = await drain(at, eventsEach, dead.url)
+          if (dead.connections === 0) throw new Error('the dead endpoint was never tried')
+          return figures
+        }
+        case 'paced, alone':
+          return await follow(at, nameServer.address, 0)
+        case 'paced, beside silent name servers':
+          return await follow(at, nameServer.address, silentCount)
+      }
+    }
+    // One of each does not count.
+    if (!given.quick) for (const way of ways) await measure(way)
+    const results = await takeTurns(ways, given.rounds, say, async (way) => ({
+      labels: { endpoints: way },
+      figures: await measure(way),
+    }))
+    const rate = (way: (typeof ways)[number]): number => median(results.values({ endpoints: way }, 'deliveries/s'))
+    return {
+      versions: server.versions,
+      postgres: server.postgres,
+      settings: { ...settings, healthyCount, eventsEach, deadShare, silentCount, pacedPerSecond: 100 },
+      rows: results.rows(),
+      notes: [
+        `beside a dead endpoint the others have ${Math.round((1_000 * rate('beside a dead one')) / rate('alone')) / 10} % of their rate alone`,
+        'CPU is that of one process with the relay and the destinations',
+      ],
+    }
+  },
 }
 
-interface Drained {
-  /** Deliveries a second to the healthy ones. */
-  readonly rate: number
-  /** CPU of this process (the relay, and the destinations) for a thousand of them: what it takes on a machine that others use too. */
-  readonly cpuMs: number
+interface Place {
+  readonly client: pg.Client
+  readonly url: string
+  readonly destinations: Destinations
 }
 
-/** Drains a backlog. */
-async function drain(client: pg.Client, database: string, destinations: Destinations, dead: string | null): Promise<Drained> {
+/** Drains a backlog: the rate of the healthy ones. */
+async function drain({ client, url, destinations }: Place, eventsEach: number, dead: string | null): Promise<Figures> {
   const deadEvents = Math.round((healthyCount * eventsEach * deadShare) / (1 - deadShare))
   await client.query(
     `select count(*) from postrider.emit((
@@ -74,13 +94,14 @@ async function drain(client: pg.Client, database: string, destinations: Destinat
   )
   const before = sum(destinations)
   await using _relay = await carryHooks(
-    database,
+    url,
     hooks({ timeouts: { totalMs: settings.totalMs } }, { concurrency: settings.concurrency, lanes: 1 }),
   )
   const options = { starts: 'beginning' as const }
   await client.query('begin') // so that all of them begin at once
   for (let n = 0; n < healthyCount; n++) {
-    await addEndpoint(client, `e${n}`, { url: url(destinations.ports[n] ?? 0), secret }, { ...options, types: [`e${n}.made`] })
+    const destination = { url: urlOf(destinations.ports[n] ?? 0), secret }
+    await addEndpoint(client, `e${n}`, destination, { ...options, types: [`e${n}.made`] })
   }
   if (dead !== null) await addEndpoint(client, 'dead', { url: dead, secret }, { ...options, types: ['dead.made'] })
   await client.query('commit')
@@ -89,45 +110,44 @@ async function drain(client: pg.Client, database: string, destinations: Destinat
   const used = process.cpuUsage()
   const first = sum(destinations)
   const all = before + healthyCount * eventsEach
-  await until('all have arrived', () => sum(destinations) >= all, 120_000)
+  await until('all of them arrive', () => sum(destinations) >= all, 120_000)
+  const seconds = (performance.now() - begun) / 1_000
   const { user, system } = process.cpuUsage(used)
-  return { rate: ((all - first) / (performance.now() - begun)) * 1000, cpuMs: (user + system) / (all - first) }
+  return { 'deliveries/s': (all - first) / seconds, 'µs CPU': (user + system) / (all - first) }
 }
 
-function sum(destinations: Destinations): number {
-  return destinations.ports.reduce((total, _, destination) => total + destinations.taken(destination), 0)
-}
-
-/** From commit to receipt at a healthy endpoint, p99 in ms. */
-async function latency(
-  client: pg.Client,
-  database: string,
-  destinations: Destinations,
-  nameServer: string,
-  silent: number,
-): Promise<number> {
+/** From commit to receipt at a healthy endpoint, at 100 events a second. */
+async function follow({ client, url, destinations }: Place, nameServer: string, silent: number): Promise<Figures> {
   await using _relay = await carryHooks(
-    database,
+    url,
     hooks({ dnsServers: [nameServer], timeouts: { dnsMs: settings.dnsMs } }, { concurrency: settings.concurrency }),
   )
   const [port = 0] = destinations.ports
   // A name of this machine, which needs no name server.
-  await addEndpoint(client, 'healthy', { url: url(port, 'localhost'), secret }, { types: ['healthy.made'] })
+  await addEndpoint(client, 'healthy', { url: urlOf(port, 'localhost'), secret }, { types: ['healthy.made'] })
   for (let n = 0; n < silent; n++)
-    await addEndpoint(client, `silent${n}`, { url: url(port, `silent${n}.test`), secret }, { types: [`silent${n}.made`] })
+    await addEndpoint(client, `silent${n}`, { url: urlOf(port, `silent${n}.test`), secret }, { types: [`silent${n}.made`] })
   await sleep(500)
   destinations.latencies()
-  const total = 500
   const before = destinations.taken(0)
   const begun = performance.now()
-  for (let i = 0; i < total; i++) {
+  for (let i = 0; i < pacedEvents; i++) {
     await sleep(Math.max(0, begun + i * 10 - performance.now()))
     const events = [{ type: 'healthy.made', payload: { sentAt: performance.timeOrigin + performance.now() } as object }]
     if (i % 10 === 0) events.push(...Array.from({ length: silentCount }, (_, n) => ({ type: `silent${n}.made`, payload: {} })))
     await client.query('select count(*) from postrider.emit($1::text::jsonb)', [JSON.stringify(events)])
   }
-  await until('all have arrived', () => destinations.taken(0) >= before + total, 60_000)
-  return percentile(destinations.latencies(), 0.99)
+  await until('all have arrived', () => destinations.taken(0) >= before + pacedEvents, 60_000)
+  const { p50, p99 } = percentilesOf(destinations.latencies())
+  return { 'p50 ms': p50, 'p99 ms': p99 }
+}
+
+function urlOf(port: number, host = '127.0.0.1'): string {
+  return `http://${host}:${port}/`
+}
+
+function sum(destinations: Destinations): number {
+  return destinations.ports.reduce((total, _, destination) => total + destinations.taken(destination), 0)
 }
 
 async function silentNameServer(): Promise<{ readonly address: string } & AsyncDisposable> {
@@ -138,56 +158,3 @@ async function silentNameServer(): Promise<{ readonly address: string } & AsyncD
     [Symbol.asyncDispose]: () => new Promise((resolve) => socket.close(() => resolve())),
   }
 }
-
-const postgres = await startPostgres({ settings: { fsync: true, synchronous_commit: true } })
-await using stack = new AsyncDisposableStack()
-stack.use(postgres)
-const destinations = stack.use(await startDestinations(healthyCount))
-const nameServer = stack.use(await silentNameServer())
-const results = { alone: [] as Drained[], besideDead: [] as Drained[], p99Alone: [] as number[], p99BesideSilent: [] as number[] }
-const machine = `${cpus().length} x ${cpus()[0]?.model ?? '?'}, Node ${process.version}, PostgreSQL ${postgres.version} (fsync on)`
-console.log(machine)
-console.log(
-  `${healthyCount} healthy endpoints, ${eventsEach} events each; the dead one gets ${deadShare * 100} % of all; ${JSON.stringify(settings)}`,
-)
-
-for (let round = 0; round <= rounds; round++) {
-  const run = <T>(name: string, work: (client: pg.Client, database: string) => Promise<T>): Promise<T> =>
-    withDatabase(postgres.url, `bench_${name}_${round}`, work)
-  const alone = await run('alone', (client, database) => drain(client, database, destinations, null))
-  await using dead = await startDead()
-  const besideDead = await run('dead', (client, database) => drain(client, database, destinations, dead.url))
-  if (dead.connections === 0) throw new Error('the dead endpoint was never tried')
-  const p99Alone = await run('dns_alone', (client, database) => latency(client, database, destinations, nameServer.address, 0))
-  const p99BesideSilent = await run('dns_silent', (client, database) =>
-    latency(client, database, destinations, nameServer.address, silentCount),
-  )
-  console.log(
-    `${round === 0 ? 'warm-up' : `round ${round}`}: ${shown(alone)} alone, ${shown(besideDead)} beside a dead one; ` +
-      `p99 ${p99Alone.toFixed(1)} ms alone, ${p99BesideSilent.toFixed(1)} ms beside ${silentCount} silent ones`,
-  )
-  if (round === 0) continue
-  results.alone.push(alone)
-  results.besideDead.push(besideDead)
-  results.p99Alone.push(p99Alone)
-  results.p99BesideSilent.push(p99BesideSilent)
-}
-const medians = (all: readonly Drained[]): Drained => ({
-  rate: median(all.map(({ rate }) => rate)),
-  cpuMs: median(all.map(({ cpuMs }) => cpuMs)),
-})
-const [alone, besideDead] = [medians(results.alone), medians(results.besideDead)]
-console.log(
-  JSON.stringify({
-    bench: 'endpoints',
-    machine,
-    settings: { ...settings, healthyCount, eventsEach, deadShare, silentCount, rounds },
-    deliveriesPerSecond: { alone: Math.round(alone.rate), besideDead: Math.round(besideDead.rate) },
-    share: Number((besideDead.rate / alone.rate).toFixed(3)),
-    cpuMsPer1000: { alone: Math.round(alone.cpuMs), besideDead: Math.round(besideDead.cpuMs) },
-    p99Ms: {
-      alone: Number(median(results.p99Alone).toFixed(1)),
-      besideSilent: Number(median(results.p99BesideSilent).toFixed(1)),
-    },
-  }),
-)

@@ -2,16 +2,17 @@
 export interface Percentiles {
   readonly calls: number
   readonly p50: number
+  readonly p95: number
   readonly p99: number
   readonly p999: number
   readonly max: number
 }
 
-export function percentilesOf(times: readonly number[]): Percentiles {
+export function percentilesOf(times: ArrayLike<number>): Percentiles {
   const sorted = Float64Array.from(times).sort()
   const at = (share: number): number =>
     round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN)
-  return { calls: sorted.length, p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) }
+  return { calls: sorted.length, p50: at(0.5), p95: at(0.95), p99: at(0.99), p999: at(0.999), max: at(1) }
 }
 
 function round(ms: number): number {

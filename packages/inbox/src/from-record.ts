@@ -51,7 +51,7 @@ export function eventFromRecord(record: KafkaRecord): ReceivedEvent {
     position: positionOf(headers['postrider-position'] ?? attributes.sequence ?? undefined),
     attempt: attemptOf(headers),
     replay: replayOf(headers),
-    record: { topic: record.topic, partition: record.partition, offset: BigInt(record.offset) },
+    record: { topic: record.topic, partition: record.partition, offset: offsetOf(record.offset) },
   })
 }
 
@@ -117,4 +117,12 @@ function bytesOf(value: Bytes): Buffer {
 function timeOf(timestamp: string | number | bigint | undefined): string | null {
   const time = new Date(Number(timestamp ?? Number.NaN))
   return Number.isNaN(time.getTime()) ? null : time.toISOString()
+}
+
+function offsetOf(offset: KafkaRecord['offset']): bigint {
+  try {
+    return BigInt(offset)
+  } catch (cause) {
+    throw malformed('the offset of the record is not a whole number', { cause })
+  }
 }

@@ -43,15 +43,20 @@ export interface Broker {
   isConnected(): boolean
 }
 
-interface Encoder {
-  writeArray(values: readonly unknown[]): Encoder
-  writeBoolean(value: boolean): Encoder
+export interface KafkajsEncoder {
+  writeArray(values: readonly unknown[]): KafkajsEncoder
+  writeBoolean(value: boolean): KafkajsEncoder
+  writeString(value: string | null): KafkajsEncoder
+  writeInt16(value: number): KafkajsEncoder
+  writeInt32(value: number): KafkajsEncoder
+  writeBuffer(bytes: Buffer): KafkajsEncoder
 }
 
 export interface Internals {
   readonly Broker: new (options: object) => Broker
   readonly ConnectionPool: new (options: object) => ConnectionPool
-  readonly Encoder: new () => Encoder
+  readonly Encoder: new () => KafkajsEncoder
+  readonly crc32C: (bytes: Buffer) => number
   readonly apiKeys: Readonly<Record<string, number>>
   readonly requests: Readonly<Record<string, Definition>>
   readonly createLogger: (options: object) => object
@@ -78,6 +83,7 @@ export function loadKafkajs(): Internals {
     Broker: require('kafkajs/src/broker') as Internals['Broker'],
     ConnectionPool: require('kafkajs/src/network/connectionPool') as Internals['ConnectionPool'],
     Encoder: require('kafkajs/src/protocol/encoder') as Internals['Encoder'],
+    crc32C: require('kafkajs/src/protocol/recordBatch/crc32C') as Internals['crc32C'],
     apiKeys: require('kafkajs/src/protocol/requests/apiKeys') as Internals['apiKeys'],
     requests,
     createLogger,

@@ -5,11 +5,12 @@ import { isPostriderError } from '@postrider/schema'
 import { tlsOptions, type ConnectionSettings } from './connection.ts'
 import { addZstd } from './kafkajs-compression.ts'
 import { restWhenIdle } from './kafkajs-idle.ts'
-import { loadKafkajs, type Broker, type ConnectionPool, type Protocol } from './kafkajs-internals.ts'
+import { loadKafkajs, type Broker, type ConnectionPool, type KafkajsEncoder, type Protocol } from './kafkajs-internals.ts'
 import { Links } from './links.ts'
+import { encodeBatch } from './record-batch.ts'
 import { connectionError, wireError } from './trouble.ts'
 import { within } from './within.ts'
-import { WireError, type Address, type Limit, type ProduceRequest, type Refusal, type Versions, type Wire } from './wire.ts'
+import { WireError, type Address, type Limit, type Refusal, type Versions, type Wire } from './wire.ts'
 
 interface Link {
   readonly broker: Broker
@@ -34,16 +35,15 @@ const used = {
 } as const
 
 const topicResource = 2
-const noProducer = '-1'
+const allReplicas = -1
 const neverMs = 2_147_483_647
 
 /** Requests through kafkajs. Throws `client_missing`. */
 export function openKafkajs(settings: ConnectionSettings): Wire {
-  const { Broker, ConnectionPool, Encoder, requests, createLogger, compression } = loadKafkajs()
+  const { Broker, ConnectionPool, Encoder, crc32C, requests, createLogger, compression } = loadKafkajs()
   addZstd(compression)
   // What it would log is told by errors, and its log may hold what should not be read.
   const logger = createLogger({ level: 0, logCreator: () => () => {} })
-  const codecs = { none: compression.Types.None, gzip: compression.Types.GZIP, zstd: compression.Types.ZSTD } as const
   const speaks = new Map<number, Versions>()
   for (const [name, key] of Object.entries(used)) {
     const versions = (requests[name]?.versions ?? []).map(Number)
@@ -97,7 +97,13 @@ export function openKafkajs(settings: ConnectionSettings): Wire {
   }
 
   /** One request; errors of the protocol stand in the answer, because it is decoded but not judged by kafkajs. */
-  async function ask(at: Address, name: keyof typeof used, options: object, limit: Limit, brokersOnly = false): Promise<any> {
+  async function ask(
+    at: Address,
+    name: keyof typeof used,
+    options: object,
+    limit: Limit,
+    body?: (encoder: KafkajsEncoder) => KafkajsEncoder,
+  ): Promise<any> {
     const started = performance.now()
     const to = await link(at, limit)
     let protocol: Protocol
@@ -112,9 +118,7 @@ export function openKafkajs(settings: ConnectionSettings): Wire {
     } catch (error) {
       throw failure(error, false)
     }
-    const request = brokersOnly
-      ? { ...protocol.request, encode: async () => new Encoder().writeArray([]).writeBoolean(false) }
-      : protocol.request
+    const request = body === undefined ? protocol.request : { ...protocol.request, encode: async () => body(new Encoder()) }
     const rest = { ...limit, ms: limit.ms - (performance.now() - started) }
     try {
       const response = { decode: (raw: unknown) => protocol.response.decode(raw), parse: async (data: unknown) => data }
@@ -136,7 +140,14 @@ export function openKafkajs(settings: ConnectionSettings): Wire {
       )
     },
     async metadata(at, topics, limit) {
-      const answer = await ask(at, 'Metadata', { topics, allowAutoTopicCreation: false }, limit, topics.length === 0)
+      const answer = await ask(
+        at,
+        'Metadata',
+        { topics, allowAutoTopicCreation: false },
+        limit,
+        // kafkajs would ask for all topics.
+        topics.length === 0 ? (encoder) => encoder.writeArray([]).writeBoolean(false) : undefined,
+      )
       return {
         clusterId: answer.clusterId ?? null,
         controllerId: answer.controllerId,
@@ -165,24 +176,19 @@ export function openKafkajs(settings: ConnectionSettings): Wire {
       return { error: errorCode, message: null, producer: { id: BigInt(producerId), epoch: producerEpoch } }
     },
     async produce(at, request, limit) {
-      const { topic, partition, producer, sequence, timeoutMs } = request
-      const answer = await ask(
-        at,
-        'Produce',
-        {
-          acks: -1,
-          timeout: timeoutMs,
-          compression: codecs[request.compression],
-          producerId: producer === null ? noProducer : String(producer.id),
-          producerEpoch: producer?.epoch ?? -1,
-          topicData: [
-            {
-              topic,
-              partitions: [{ partition, firstSequence: producer === null ? -1 : sequence, messages: messagesOf(request) }],
-            },
-          ],
-        },
-        limit,
+      const { topic, partition, timeoutMs } = request
+      const batch = await encodeBatch(request, crc32C)
+      const answer = await ask(at, 'Produce', { acks: allReplicas, timeout: timeoutMs, topicData: [] }, limit, (encoder) =>
+        encoder
+          .writeString(null) // no transaction
+          .writeInt16(allReplicas)
+          .writeInt32(timeoutMs)
+          .writeInt32(1)
+          .writeString(topic)
+          .writeInt32(1)
+          .writeInt32(partition)
+          .writeInt32(batch.length)
+          .writeBuffer(batch),
       )
       const [named, ...others] = answer.topics.flatMap((entry: any) => (entry.topicName === topic ? entry.partitions : [entry]))
       if (named === undefined || others.length > 0 || named.partition !== partition) return null
@@ -287,17 +293,6 @@ export function openKafkajs(settings: ConnectionSettings): Wire {
       links.close()
     },
   }
-}
-
-function messagesOf({ records }: ProduceRequest): object[] {
-  return records.map(({ key, value, headers, timestampMs }) => {
-    const named: Record<string, Buffer | Buffer[]> = {}
-    for (const [name, bytes] of headers) {
-      const there = named[name]
-      named[name] = there === undefined ? bytes : [there, bytes].flat()
-    }
-    return { key, value, headers: named, timestamp: timestampMs }
-  })
 }
 
 function refusal(entry: { errorCode?: number; errorMessage?: string | null } | undefined): Refusal {

@@ -82,7 +82,9 @@ const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 /** `2026-01-31T08:30:00Z`, `2026-01-31` (midnight UTC), or `2h`: so long ago. */
 export function pointInTime(text: string): string {
   const [, number = '', unit = 's'] = /^(\d{1,9})([smhd])$/.exec(text) ?? []
-  if (number !== '') return new Date(Date.now() - Number(number) * unitMs[unit as keyof typeof unitMs]).toISOString()
+  const ago = Number(number) * unitMs[unit as keyof typeof unitMs]
+  // There was no event before 1970, and Date ends at some time.
+  if (number !== '' && ago <= Date.now()) return new Date(Date.now() - ago).toISOString()
   const whole = /^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00:00Z` : text
   if (!/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*(Z|[+-]\d\d(:?\d\d)?)$/.test(whole) || Number.isNaN(Date.parse(whole))) {
     throw new InvalidArgumentError(
@@ -92,11 +94,14 @@ export function pointInTime(text: string): string {
   return whole
 }
 
+const fastest = 1_000_000
+
 /** `100/s`, `30/m` or `100`, as events in a second. */
 export function rate(text: string): number {
   const [, number = '', unit] = /^(\d+(?:\.\d+)?)(?:\/(s|m))?$/.exec(text) ?? []
   const perSecond = Number(number) / (unit === 'm' ? 60 : 1)
-  if (number === '' || perSecond === 0) throw new InvalidArgumentError('Expected a rate such as 100/s or 30/m.')
+  if (number === '' || perSecond === 0 || perSecond > fastest)
+    throw new InvalidArgumentError('Expected a rate such as 100/s or 30/m.')
   return perSecond
 }
 

@@ -49,11 +49,23 @@ export function share(text: string): number {
 
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
+const longestMs = 36_500 * 86_400_000
+/** Timers of Node count in 32 bits; a longer one would fire at once. */
+const longestWaitMs = 24 * 86_400_000
+
 /** `200ms`, `2s`, `1m`, `2h` or `1d`, in milliseconds. */
 export function duration(text: string): number {
   const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
-  if (number === '') throw new InvalidArgumentError('Expected a time such as 200ms, 2s or 1m.')
-  return Number(number) * (unitMs[unit] ?? 1)
+  const ms = Number(number) * (unitMs[unit] ?? 1)
+  if (number === '' || ms > longestMs) throw new InvalidArgumentError('Expected a time such as 200ms, 2s or 1m.')
+  return ms
+}
+
+/** The same, for something that is waited for. */
+export function wait(text: string): number {
+  const ms = duration(text)
+  if (ms > longestWaitMs) throw new InvalidArgumentError('Expected a time such as 200ms, 2s or 1m, at most 24d.')
+  return ms
 }
 
 /** A number of seconds from `least` to `most`, in milliseconds. */

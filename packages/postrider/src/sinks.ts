@@ -6,27 +6,36 @@ import { kindOf } from './mode.ts'
 /**
  * The sink that a piece of configuration describes, or the family of those that will be its endpoints.
  * @param warn gets what an operator should know
+ * @param own where the relay itself listens and reads: out of reach for every webhook
  * @throws PostriderError `invalid_options` with every problem of its options; `client_missing`.
  */
-export async function createSink(name: string, config: SinkConfig, warn?: (message: string) => void): Promise<Sink | SinkFamily> {
+export async function createSink(
+  name: string,
+  config: SinkConfig,
+  warn?: (message: string) => void,
+  own: readonly string[] = [],
+): Promise<Sink | SinkFamily> {
   switch (config.kind) {
     case 'webhook':
-      return config.endpoints === undefined ? createSingle(name, config) : createWebhookEndpoints(endpointsOptions(name, config))
+      return config.endpoints === undefined
+        ? createSingle(name, config, own)
+        : createWebhookEndpoints(endpointsOptions(name, config, own))
     case 'kafka':
       return await createStream(name, config, warn)
   }
 }
 
 /** What the endpoints of a sink have in common. */
-export function endpointsOptions(name: string, config: WebhookEndpointsConfig): WebhookEndpointsOptions {
+export function endpointsOptions(name: string, config: WebhookEndpointsConfig, own: readonly string[]): WebhookEndpointsOptions {
   const { ownOptions, concurrency } = split(config)
-  const { endpoints, ...common } = ownOptions
-  return { connections: connectionsFor(concurrency), ...common, ...endpoints, name }
+  const { endpoints, deny = [], ...common } = ownOptions
+  return { connections: connectionsFor(concurrency), ...common, ...endpoints, deny: [...deny, ...own], name }
 }
 
-function createSingle(name: string, config: WebhookConfig): Sink {
+function createSingle(name: string, config: WebhookConfig, own: readonly string[]): Sink {
   const { ownOptions, concurrency } = split(config)
-  return createWebhookSink({ connections: connectionsFor(concurrency), ...ownOptions, name })
+  const { deny = [], ...options } = ownOptions
+  return createWebhookSink({ connections: connectionsFor(concurrency), ...options, deny: [...deny, ...own], name })
 }
 
 /** A client of Kafka is loaded only by those who have such a sink. */
@@ -46,11 +55,12 @@ function connectionsFor(concurrency: number | undefined): number {
 export async function createSinks(
   configs: Readonly<Record<string, SinkConfig>>,
   warn?: (sink: string, message: string) => void,
+  own: readonly string[] = [],
 ): Promise<SinkOptions[]> {
   return await Promise.all(
     Object.entries(configs).map(async ([name, config]) => ({
       ...split(config).carried,
-      sink: await createSink(name, config, warn && ((message) => warn(name, message))),
+      sink: await createSink(name, config, warn && ((message) => warn(name, message)), own),
     })),
   )
 }

@@ -225,7 +225,7 @@ describe('add', () => {
 })
 
 describe('ping', () => {
-  test('shows the whole exchange, and leaves no trace in the database', async () => {
+  test('shows the whole exchange, and is no event and no attempt', async () => {
     const secret = await add()
     customer.status = 503
     const { code, stdout } = await run('ping', 'hooks/acme')
@@ -240,6 +240,40 @@ describe('ping', () => {
     expect(await json('ping', 'hooks/acme')).toMatchObject({ ok: true, status: 200, error: null, answer: { body: 'no thanks' } })
     for (const table of ['attempts', 'circuits', 'events'])
       expect((await client.query(`select from postrider.${table}`)).rowCount, table).toBe(0)
+  })
+
+  test('is refused after ten of one host, or 300 of one sink, within a minute, by whichever command; nothing is sent or added', async () => {
+    await add()
+    const sent = customer.requests.length
+    const record = async (count: number, host: string): Promise<void> => {
+      await client.query(
+        `insert into postrider.actions (actor, action, sink, detail)
+         select 'eve', 'pinged', 'hooks/other', jsonb_build_object('host', $2::text) from generate_series(1, $1)`,
+        [count, host],
+      )
+    }
+    await record(8, '127.0.0.1') // and the one of add
+    expect((await run('ping', 'hooks/acme')).code).toBe(0)
+    for (const args of [
+      ['ping', 'hooks/acme'],
+      ['add', 'hooks/second', '--url', url],
+      ['change', 'hooks/acme', '--url', `${url}/v2`],
+    ]) {
+      const { code, stderr } = await run(...args)
+      expect([code, stderr]).toEqual([
+        1,
+        expect.stringMatching(/127\.0\.0\.1 was pinged 10 times within a minute, at most 10/) as string,
+      ])
+    }
+    expect(customer.requests).toHaveLength(sent + 1)
+    expect((await client.query('select from postrider.endpoints')).rowCount).toBe(1)
+    const { rows } = await client.query(`select actor, detail from postrider.actions where action = 'pinged' and actor <> 'eve'`)
+    expect(rows).toEqual(Array.from({ length: 2 }, () => ({ actor: 'ada', detail: { host: '127.0.0.1' } })))
+
+    await client.query(`update postrider.actions set at = at - interval '1 minute'`)
+    expect((await run('ping', 'hooks/acme')).code).toBe(0)
+    await record(299, 'elsewhere.test')
+    expect((await run('ping', 'hooks/acme')).stderr).toContain('endpoints of hooks were pinged 300 times within a minute')
   })
 
   test('says why there was no answer', async () => {

@@ -124,6 +124,10 @@ export const errorCodes = {
     meaning: 'An endpoint cannot be as it was given: its name, address, secrets, headers, types or tenant break a rule.',
     next: 'Mend what the message names; nothing was written.',
   },
+  too_many_pings: {
+    meaning: 'Endpoints at this host, or of this sink, were pinged too often within a minute.',
+    next: 'Wait a minute, then do it again.',
+  },
   cutover_refused: {
     meaning: 'A consumer cannot be moved to another sink, or back, as things are.',
     next: 'Mend what the message names; nothing was changed.',
@@ -176,6 +180,10 @@ export const errorCodes = {
   blocked_target: {
     meaning: 'The address of the destination is not one that this sink may reach.',
     next: 'Mend the address, or declare the sink `trust: internal` with the network it needs.',
+  },
+  loop: {
+    meaning: 'Webhooks led to webhooks, over the limit of hops: the event goes round in a circle.',
+    next: 'Break the circle, or raise `maxHops` of the sink; then retry the dead letter.',
   },
   malformed_response: {
     meaning: 'The answer of the destination is not HTTP, or its headers are over the limit.',

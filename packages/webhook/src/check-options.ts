@@ -4,6 +4,7 @@ import { createSecureContext } from 'node:tls'
 import { isPostriderError, PostriderError } from '@postrider/schema'
 import { readSigningSecret, type SigningKey } from '@postrider/schema/signature'
 import type { TlsFiles } from './connect.ts'
+import { isNamed, parseDenied, type DeniedPlace } from './deny.ts'
 import type { WebhookFormat } from './encode.ts'
 import { externalGuard, internalGuard, type Guard } from './guard.ts'
 import type { WebhookOptions, WebhookSecrets, WebhookTimeouts } from './options.ts'
@@ -21,11 +22,13 @@ export interface WebhookSettings {
   readonly headers: Readonly<Record<string, string>>
   readonly trust: 'external' | 'internal'
   readonly guard: Guard
+  readonly deny: readonly DeniedPlace[]
   readonly timeouts: Required<WebhookTimeouts>
   readonly connections: number
   readonly tls: TlsFiles
   readonly capture: 'none' | 'failures' | 'all'
   readonly permanentStatuses: ReadonlySet<number>
+  readonly maxHops: number
   readonly userAgent: string
   readonly dnsServers: readonly string[]
 }
@@ -38,12 +41,14 @@ const known: Readonly<Record<keyof WebhookOptions, true>> = {
   headers: true,
   trust: true,
   allow: true,
+  deny: true,
   ports: true,
   timeouts: true,
   connections: true,
   tls: true,
   capture: true,
   permanentStatuses: true,
+  maxHops: true,
   userAgent: true,
   dnsServers: true,
 }
@@ -51,6 +56,7 @@ const known: Readonly<Record<keyof WebhookOptions, true>> = {
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(?:\/[A-Za-z0-9][A-Za-z0-9_.-]{0,62})?$/
 const formats: readonly string[] = ['standard', 'cloudevents', 'cloudevents-binary', 'raw'] satisfies WebhookFormat[]
 const ownRule: ReadonlySet<number> = new Set([408, 410, 425, 429, 503])
+const mostDenied = 64
 const timeoutRanges = {
   totalMs: [20_000, 1_000, 60_000],
   connectMs: [5_000, 100, 30_000],
@@ -73,7 +79,7 @@ export function checkOptions(options: WebhookOptions): WebhookSettings {
   const userAgent = options.userAgent ?? `Postrider/${version}`
   if (!/^[\x21-\x7e][\x20-\x7e]{0,255}$/.test(userAgent)) problems.push('userAgent: visible ASCII, at most 256 characters')
 
-  const { trust, guard } = checkTarget(options, problems)
+  const { trust, guard, deny } = checkTarget(options, problems)
   const { current, previous } = checkSecrets(options.secrets, problems)
   const timeouts = checkTimeouts(options.timeouts ?? {}, problems)
   const connections = integer(options.connections ?? 64, 1, 256, 'connections', problems)
@@ -84,6 +90,7 @@ export function checkOptions(options: WebhookOptions): WebhookSettings {
     integer(status, 400, 599, 'permanentStatuses', problems)
     if (ownRule.has(status)) problems.push(`permanentStatuses: ${status} has its own rule`)
   }
+  const maxHops = integer(options.maxHops ?? 8, 1, 64, 'maxHops', problems)
   const dnsServers = options.dnsServers ?? []
   for (const server of dnsServers) if (!isServer(server)) problems.push(`dnsServers: ${server} is not an address or address:port`)
 
@@ -100,17 +107,19 @@ export function checkOptions(options: WebhookOptions): WebhookSettings {
     headers,
     trust,
     guard,
+    deny,
     timeouts,
     connections,
     tls,
     capture,
     permanentStatuses: new Set(permanentStatuses),
+    maxHops,
     userAgent,
     dnsServers,
   })
 }
 
-function checkTarget(options: WebhookOptions, problems: string[]): Pick<WebhookSettings, 'trust' | 'guard'> {
+function checkTarget(options: WebhookOptions, problems: string[]): Pick<WebhookSettings, 'trust' | 'guard' | 'deny'> {
   const trust = oneOf(options.trust ?? 'external', ['external', 'internal'], 'trust', problems)
   const { allow = [], ports = [443] } = options
   for (const port of ports) integer(port, 1, 65_535, 'ports', problems)
@@ -122,9 +131,20 @@ function checkTarget(options: WebhookOptions, problems: string[]): Pick<WebhookS
     if (problem !== null) problems.push(`allow: ${entry} ${problem}`)
   }
   const guard = trust === 'external' ? externalGuard : internalGuard(allow)
-  if (typeof options.url === 'string') problems.push(...targetProblems(options.url, trust, ports, guard))
-  else problems.push('url: not a URL')
-  return { trust, guard }
+  const deny = checkDeny(options.deny ?? [], problems)
+  const found = typeof options.url === 'string' ? targetProblems(options.url, trust, ports, guard) : ['url: not a URL']
+  problems.push(...found)
+  if (found.length === 0 && isNamed(deny, new URL(options.url))) problems.push('url: target not allowed (deny)')
+  return { trust, guard, deny }
+}
+
+function checkDeny(entries: readonly string[], problems: string[]): readonly DeniedPlace[] {
+  if (entries.length > mostDenied) problems.push(`deny: at most ${mostDenied}, not ${entries.length}`)
+  return entries.flatMap((entry) => {
+    const place = typeof entry === 'string' ? parseDenied(entry) : null
+    if (place === null) problems.push(`deny: ${entry} is neither host, host:port nor an address`)
+    return place ?? []
+  })
 }
 
 function checkSecrets(secrets: WebhookSecrets | undefined, problems: string[]): Pick<WebhookSettings, 'current' | 'previous'> {

@@ -1,5 +1,6 @@
-import { isIP, type LookupFunction } from 'node:net'
+import { isIP, type BlockList, type LookupFunction } from 'node:net'
 import { buildConnector } from 'undici'
+import { narrowed, type ClosedAddresses } from './deny.ts'
 import type { Guard } from './guard.ts'
 import type { HostResolver } from './resolve.ts'
 import { Unreachable } from './unreachable.ts'
@@ -13,6 +14,8 @@ export interface TlsFiles {
 
 export interface ConnectOptions {
   readonly guard: Guard
+  /** What the guard permits and is out of reach nevertheless; null for nothing. */
+  readonly closed?: ClosedAddresses | null
   readonly resolver: HostResolver
   readonly tls: TlsFiles
   /** From the first packet to the end of the TLS handshake, DNS included. */
@@ -26,7 +29,15 @@ const blocked = (): Unreachable => new Unreachable('blocked', 'target not allowe
  * called for a literal address, a literal check knows no names, and neither sees what the kernel really connected to.
  * A name is resolved once for a connection, and only addresses that were vetted are dialled, so rebinding gains nothing.
  */
-export function guardedConnector({ guard, resolver, tls, deadlineMs }: ConnectOptions): buildConnector.connector {
+export function guardedConnector({
+  guard: permitted,
+  closed = null,
+  resolver,
+  tls,
+  deadlineMs,
+}: ConnectOptions): buildConnector.connector {
+  let closedNow: BlockList | null = null
+  const guard = closed === null ? permitted : narrowed(permitted, () => closedNow)
   const connect = buildConnector({
     ...(tls.ca === undefined ? {} : { ca: [tls.ca].flat() }),
     ...(tls.cert === undefined ? {} : { cert: tls.cert }),
@@ -38,7 +49,7 @@ export function guardedConnector({ guard, resolver, tls, deadlineMs }: ConnectOp
     autoSelectFamily: true,
     lookup: vettedLookup(guard, resolver),
   })
-  return (target, callback) => {
+  const dial: buildConnector.connector = (target, callback) => {
     if (isIP(target.hostname) !== 0 && !guard.permits(target.hostname, target.hostname)) {
       queueMicrotask(() => callback(blocked(), null))
       return
@@ -50,6 +61,16 @@ export function guardedConnector({ guard, resolver, tls, deadlineMs }: ConnectOp
       socket.on('error', () => undefined).destroy()
       callback(peer === undefined ? new Unreachable('connect', 'connection closed at once') : blocked(), null)
     })
+  }
+  if (closed === null) return dial
+  return (target, callback) => {
+    closed().then(
+      (addresses) => {
+        closedNow = addresses
+        dial(target, callback)
+      },
+      (error: Error) => callback(error, null),
+    )
   }
 }
 

@@ -1,7 +1,7 @@
 import { PostriderError, typePattern, type LogEvent } from '@postrider/schema'
 import { messageIdPattern } from '@postrider/schema/signature'
 import { attributes, binaryHeaders, sequence } from './cloudevents.ts'
-import { traceContext } from './trace.ts'
+import { traceHeaders } from './trace.ts'
 
 /**
  * How an event is written.
@@ -35,7 +35,7 @@ export function encode(event: LogEvent, format: WebhookFormat): Encoded {
   if (format.startsWith('cloudevents') && event.source === '')
     throw cannotEncode(event, 'source', 'is empty; CloudEvents needs one')
 
-  const common = ['postrider-event-type', event.type, ...traceContext(event.headers).flat()]
+  const common = ['postrider-event-type', event.type, ...traceHeaders(event.headers)]
   switch (format) {
     case 'standard':
       return { body: Buffer.from(standardText(event)), headers: ['content-type', 'application/json', ...common] }

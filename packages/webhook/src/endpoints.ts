@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import type { Endpoint, Sink, SinkFamily } from '@postrider/relay'
 import { isPostriderError, PostriderError } from '@postrider/schema'
 import { checkOptions } from './check-options.ts'
@@ -136,20 +136,27 @@ function opened(text: string, place: string, sealer: Sealer | null): string {
   throw refuse('a sealed text cannot be opened', ['there is no secretKey'])
 }
 
+/** Of a file with a secret. */
+const mostFileBytes = 4_096
+
 /** What a reference leads to; null for a text that is none. Only secrets may be references: whoever can write a header of an endpoint could have any file sent to himself. */
 function followed(text: string): string | null {
   const [, kind, name = ''] = /^(env|file):(.*)$/s.exec(text) ?? []
   if (kind === undefined) return null
   if (kind === 'env') {
-    const value = process.env[name] ?? ''
+    // Of its own: process.env has the members of every object too, such as `constructor`.
+    const value = Object.hasOwn(process.env, name) ? (process.env[name] ?? '') : ''
     if (value === '') throw new Error(`the environment variable ${name} is not set`)
     return value
   }
   try {
+    // The row of an endpoint names it: a device or a pipe would hold the relay for ever.
+    const file = statSync(name)
+    if (!file.isFile() || file.size > mostFileBytes) throw new Error('not a small file')
     return readFileSync(name, 'utf8').trim()
   } catch (error) {
     throw new Error(
-      `the file ${name} cannot be read (${error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'})`,
+      `the file ${name} cannot be read (${error instanceof Error && 'code' in error ? String(error.code) : `it is no file of at most ${mostFileBytes} bytes`})`,
       { cause: error },
     )
   }

@@ -60,9 +60,9 @@ const globalV6 = blockList([['2000::', 3]])
 /** For addresses that strangers may give: public unicast only. */
 export const externalGuard: Guard = {
   permits(address) {
-    const plain = unmapped(address)
-    if (plain === null || contains(special, plain)) return false
-    return isIP(plain) === 4 || contains(globalV6, plain)
+    const plain = plainAddress(address)
+    if (plain === null || isIn(special, plain)) return false
+    return isIP(plain) === 4 || isIn(globalV6, plain)
   },
 }
 
@@ -77,9 +77,9 @@ export function internalGuard(allow: readonly string[]): Guard {
   }
   return {
     permits(address, host) {
-      const plain = unmapped(address)
-      if (plain === null || contains(never, plain)) return false
-      return hosts.has(bareHost(host)) || contains(networks, plain)
+      const plain = plainAddress(address)
+      if (plain === null || isIn(never, plain)) return false
+      return hosts.has(bareHost(host)) || isIn(networks, plain)
     },
   }
 }
@@ -100,7 +100,7 @@ export function bareHost(host: string): string {
 }
 
 /** IPv4 in IPv6 clothes (`::ffff:a.b.c.d`) as IPv4; null for what is no address or carries a zone. */
-function unmapped(address: string): string | null {
+export function plainAddress(address: string): string | null {
   const family = isIP(address)
   if (family === 0 || address.includes('%')) return null
   if (family === 4) return address
@@ -128,6 +128,7 @@ function addNetwork(list: BlockList, [address, bits]: Network): void {
   list.addSubnet(address, bits, isIP(address) === 4 ? 'ipv4' : 'ipv6')
 }
 
-function contains(list: BlockList, address: string): boolean {
+/** Whether a list has this plain address. */
+export function isIn(list: BlockList, address: string): boolean {
   return list.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6')
 }

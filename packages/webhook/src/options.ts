@@ -42,6 +42,12 @@ export interface WebhookOptions {
   readonly trust?: 'external' | 'internal'
   /** For `internal`: networks (`10.0.0.0/8`), addresses, and hosts whose every address is trusted. No search domains. */
   readonly allow?: readonly string[]
+  /**
+   * Out of reach whatever `trust` and `allow` say, as `host`, `host:port` or an address: your own public address, so that no
+   * event comes back as an event, and services that are nobody's receiver. A name alone counts as a name; an address and
+   * `host:port` also where another name leads there. Up to 64.
+   */
+  readonly deny?: readonly string[]
   /** For `external`: ports that the URL may name. Default `[443]`. */
   readonly ports?: readonly number[]
   readonly timeouts?: WebhookTimeouts
@@ -53,6 +59,11 @@ export interface WebhookOptions {
   readonly capture?: 'none' | 'failures' | 'all'
   /** Further statuses, 400 to 599, after which an event is dead at once. 408, 410, 425, 429 and 503 have their own rule. */
   readonly permanentStatuses?: readonly number[]
+  /**
+   * How often what one event has led to may pass through webhooks, as its `tracestate` tells; from then on it is dead, because
+   * it goes round in a circle. Default 8; 1 to 64.
+   */
+  readonly maxHops?: number
   /** Default `Postrider/<version>`. */
   readonly userAgent?: string
   /** Name servers, as `address` or `address:port`. Default: those of the system. */

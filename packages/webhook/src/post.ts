@@ -1,5 +1,6 @@
 import { Client, Pool, type Dispatcher } from 'undici'
 import { guardedConnector } from './connect.ts'
+import { closedTo } from './deny.ts'
 import { Cut, Exchange, type Ended, type Line } from './exchange.ts'
 import { hostOf } from './target.ts'
 import { localAddresses } from './hosts.ts'
@@ -24,25 +25,48 @@ const connectionAgeMs = 300_000
 const silentBodyMs = 5_000
 const maxResponseHeaderBytes = 16_384
 
-/** A connection that knows whether it has served before, and tells the exchange. */
+/** A connection that knows whether it has served before, and tells the exchange; and how old it is, so that it ends in time. */
 class CountingClient extends Client {
   readonly #line: Line = { used: false }
+  #connectedAt = Infinity
 
   constructor(origin: URL, options: Client.Options) {
     super(origin, options)
     this.on('connect', () => {
       this.#line.used = false
+      this.#connectedAt = performance.now()
     })
   }
 
   override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
     if (handler instanceof Exchange) handler.line = this.#line
-    return super.dispatch(options, handler)
+    // (The pool's own `clientTtl` asks the clock for every connection at every request.)
+    const isOld = performance.now() - this.#connectedAt > connectionAgeMs
+    return super.dispatch(isOld ? { ...options, reset: true } : options, handler)
+  }
+}
+
+/** What is under way, by the signal that interrupts it: one listener, however many there are. */
+class Interruptible {
+  readonly #exchanges = new WeakMap<AbortSignal, Set<Exchange>>()
+
+  of(signal: AbortSignal): Set<Exchange> {
+    let exchanges = this.#exchanges.get(signal)
+    if (exchanges === undefined) {
+      const started = new Set<Exchange>()
+      exchanges = started
+      this.#exchanges.set(signal, exchanges)
+      const interrupt = (): void => {
+        for (const exchange of started) exchange.cut('interrupted')
+      }
+      signal.addEventListener('abort', interrupt, { once: true })
+    }
+    return exchanges
   }
 }
 
 export function createPoster(settings: WebhookSettings): Poster {
-  const { url, trust, guard, timeouts, capture, tls } = settings
+  const { url, trust, guard, deny, timeouts, capture, tls } = settings
   const host = hostOf(url)
   const resolver = createResolver({
     host,
@@ -56,16 +80,22 @@ export function createPoster(settings: WebhookSettings): Poster {
     allowH2: false,
     keepAliveTimeout: keepAliveMs,
     keepAliveMaxTimeout: keepAliveMaxMs,
-    clientTtl: connectionAgeMs,
     maxHeaderSize: maxResponseHeaderBytes,
     // undici's timers start anew with every chunk and every 1xx, and are coarse: only the total deadline bounds a request.
     headersTimeout: timeouts.firstByteMs,
     bodyTimeout: silentBodyMs,
-    connect: guardedConnector({ guard, resolver, tls, deadlineMs: timeouts.connectMs }),
+    connect: guardedConnector({
+      guard,
+      closed: closedTo(deny, url, timeouts.dnsMs),
+      resolver,
+      tls,
+      deadlineMs: timeouts.connectMs,
+    }),
     factory: (origin, options) => new CountingClient(origin, options),
   })
   // From the URL, so it always begins with a slash: undici would take an absolute URL for a path.
   const path = url.pathname + url.search
+  const interruptible = new Interruptible()
   const keepBody = (status: number): boolean => capture === 'all' || (capture === 'failures' && (status < 200 || status > 299))
 
   function send({ body, headers }: PostRequest): Exchange {
@@ -75,22 +105,24 @@ export function createPoster(settings: WebhookSettings): Poster {
   }
 
   return {
-    // A timer and a listener of our own cost a tenth of AbortSignal.any with AbortSignal.timeout.
+    // A timer and a set of our own cost a tenth of AbortSignal.any with AbortSignal.timeout.
     async post(request, signal) {
       if (signal.aborted) return { answered: false, error: new Cut('interrupted'), stale: false }
+      const underWay = interruptible.of(signal)
       let exchange = send(request)
-      const interrupt = (): void => exchange.cut('interrupted')
+      underWay.add(exchange)
       const timer = setTimeout(() => exchange.cut('deadline'), timeouts.totalMs)
-      signal.addEventListener('abort', interrupt, { once: true })
       try {
         const ended = await exchange.ended
         if (ended.answered || !ended.stale) return ended
         // The server closed an idle connection just as we used it: that says nothing about this request.
+        underWay.delete(exchange)
         exchange = send(request)
+        underWay.add(exchange)
         return await exchange.ended
       } finally {
         clearTimeout(timer)
-        signal.removeEventListener('abort', interrupt)
+        underWay.delete(exchange)
       }
     },
     async [Symbol.asyncDispose]() {

@@ -7,10 +7,13 @@ const hostPattern = /^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-
 /** What is wrong with an entry of `allow`, or null. */
 export function allowProblem(entry: string): string | null {
   if (parseNetwork(entry) !== null) return null
-  const host = bareHost(entry)
-  // Digits at the end are an address of some odd form, never a host name.
-  if (hostPattern.test(host) && !/(?:^|\.)\d+$/.test(host)) return null
+  if (isHostName(bareHost(entry))) return null
   return 'is neither a network such as 10.0.0.0/8, nor an address, nor a host name'
+}
+
+/** Digits at the end are an address of some odd form, never a host name. */
+export function isHostName(host: string): boolean {
+  return hostPattern.test(host) && !/(?:^|\.)\d+$/.test(host)
 }
 
 /**
@@ -28,7 +31,7 @@ export function targetProblems(text: string, trust: 'external' | 'internal', por
   if (text.includes('#')) problems.push('url: no fragment')
   if (trust === 'external') {
     if (url.protocol !== 'https:') problems.push('url: must be https; http needs trust: internal')
-    const port = url.port === '' ? 443 : Number(url.port)
+    const port = portOf(url)
     if (url.protocol === 'https:' && !ports.includes(port))
       problems.push(`url: port ${port} is not among ports (${ports.join(', ')})`)
   }
@@ -43,4 +46,10 @@ export function targetProblems(text: string, trust: 'external' | 'internal', por
 /** Host name or literal address, without the brackets of IPv6 and the dot of the root. */
 export function hostOf(url: URL): string {
   return bareHost(url.hostname.replace(/^\[|\]$/g, ''))
+}
+
+/** As written, or that of the scheme. */
+export function portOf(url: URL): number {
+  if (url.port !== '') return Number(url.port)
+  return url.protocol === 'https:' ? 443 : 80
 }

@@ -4,6 +4,7 @@ import { createCapture } from './capture.ts'
 import { classifyAnswer, classifyFailure } from './classify.ts'
 import { encode } from './encode.ts'
 import type { Ended } from './exchange.ts'
+import { hopsOf } from './hops.ts'
 import { checkOptions } from './check-options.ts'
 import type { WebhookOptions } from './options.ts'
 import { createPoster, type PostRequest } from './post.ts'
@@ -55,6 +56,8 @@ export function createWebhookSink(options: WebhookOptions): Sink {
     kind: 'webhook',
     deadlineMs: settings.timeouts.totalMs + deadlineMarginMs,
     async deliver(attempt, signal) {
+      const hops = hopsOf(attempt.event.headers['tracestate'])
+      if (hops >= settings.maxHops) return { kind: 'reject', error: { code: 'loop', message: `${hops} webhooks led to it` } }
       let request: PostRequest
       try {
         request = prepare(attempt)

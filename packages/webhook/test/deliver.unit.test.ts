@@ -32,6 +32,7 @@ describe('the request', () => {
       'postrider-attempt': '7',
       'postrider-event-type': 'order.placed',
       traceparent,
+      tracestate: 'postrider=1',
       'webhook-id': attempt.event.id,
       'webhook-timestamp': expect.stringMatching(/^\d{10}$/),
       'webhook-signature': expect.stringMatching(/^v1,.{44}$/),

@@ -100,7 +100,7 @@ describe('cloudevents', () => {
       'content-type': 'application/json',
       'postrider-event-type': 'order.placed',
       traceparent,
-      tracestate: 'a=1',
+      tracestate: 'postrider=1,a=1',
       'ce-specversion': '1.0',
       'ce-id': '019b76da-a800-7000-8000-000000000001',
       'ce-source': 'shop',

@@ -5,7 +5,7 @@ import type { Command } from 'commander'
 import { codeOf, readSecretFile } from '../config/refer.ts'
 import { startReceiver, type Delivery } from '../listen/receive.ts'
 import { wordDelivery } from '../listen/word.ts'
-import { collect, duration, share, wholeNumber, withCommon, type CommonFlags } from '../options.ts'
+import { collect, duration, share, wait, wholeNumber, withCommon, type CommonFlags } from '../options.ts'
 import { print, printJson, say } from '../print.ts'
 import { listenForStop } from '../stop.ts'
 
@@ -40,7 +40,7 @@ export function addListen(program: Command): void {
     .option('--status <n>', 'which error (default 500); without --fail every answer has it', wholeNumber(300, 599))
     .option('--gone', 'answer everything with 410')
     .option('--retry-after <time>', 'ask for this pause when failing, such as 2s', duration)
-    .option('--delay <time>', 'wait before every answer, such as 200ms', duration, 0)
+    .option('--delay <time>', 'wait before every answer, such as 200ms', wait, 0)
     .option('--timeout <share>', 'never answer so many', share, 0)
     .option('--drop <share>', 'cut the connection of so many', share, 0)
     .option('--seed <n>', 'misbehave in the same way again', wholeNumber(0, 2 ** 32 - 1))

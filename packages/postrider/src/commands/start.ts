@@ -8,6 +8,7 @@ import { serveHealth } from '../health.ts'
 import { createLog } from '../log.ts'
 import { followRelays } from '../log/follow.ts'
 import { withDatabase } from '../options.ts'
+import { ownPlaces } from '../own-places.ts'
 import { createSinks } from '../sinks.ts'
 import { listenForStop } from '../stop.ts'
 
@@ -48,7 +49,7 @@ async function carry(settings: Settings, log: Logger): Promise<number> {
     directConnectionString: database.directUrl,
     connections: database.connections,
     schema,
-    sinks: await createSinks(sinks, (sink, message) => log.warn({ component: 'sink', sink }, message)),
+    sinks: await createSinks(sinks, (sink, message) => log.warn({ component: 'sink', sink }, message), ownPlaces(settings)),
   })
   using stop = listenForStop((signal, forced) => {
     const how = forced ? 'stopping at once' : `stopping; attempts in flight have ${timings.drainMs} ms to end`

@@ -49,8 +49,8 @@ export async function loadOneSink(
   name: string,
   flags: ConfigFlags = {},
   surroundings: Surroundings = {},
-): Promise<Loaded<Pick<Settings, 'database' | 'schema' | 'sinks'>>> {
-  return await load(someSinksShape, { keys: ['database', 'schema'], sinks: (one) => one === name }, flags, surroundings)
+): Promise<Loaded<Pick<Settings, 'database' | 'schema' | 'sinks' | 'health'>>> {
+  return await load(someSinksShape, { keys: ['database', 'schema', 'health'], sinks: (one) => one === name }, flags, surroundings)
 }
 
 /** Only what a command needs that has to do with Kafka: secrets of other sinks need not be there. */

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { extname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { PostriderError } from '@postrider/schema'
-import { parse } from 'yaml'
+import { parseJson, parseYaml } from './parse.ts'
 
 /** Looked for in the working directory, in this order. */
 export const defaultNames: readonly string[] = ['ts', 'mts', 'js', 'mjs', 'yaml', 'yml', 'json'].map(
@@ -47,9 +47,9 @@ async function contentOf(path: string): Promise<unknown> {
     }
     case '.yaml':
     case '.yml':
-      return parse(await readFile(path, 'utf8')) ?? {}
+      return parseYaml(await readFile(path, 'utf8'))
     case '.json':
-      return JSON.parse(await readFile(path, 'utf8'))
+      return parseJson(await readFile(path, 'utf8'))
     default:
       throw new Error(`a configuration ends in .ts, .mts, .js, .mjs, .yaml, .yml or .json, not in ${ending}`)
   }

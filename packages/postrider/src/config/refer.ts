@@ -17,18 +17,25 @@ export interface References {
 }
 
 const reference = /\$\$\{|\$\{(?:(env|file):([^}]*))?\}?/g
+/** No configuration needs half of it. */
+const deepest = 16
 const literalSecret = /wh(?:sec|sk)_[A-Za-z0-9+/]{8}/
 /** Keys whose whole text is a secret, whatever it looks like. */
 const placeOfSecret = /^sinks\.[^.]+\.(?:endpoints\.(?:secretKey|previousKeys\[\d+\])|sasl\.password)$/
 
 /** The same configuration with every `${env:NAME}` and `${file:/path}` filled in. */
-export function followReferences(value: unknown, found: References, path: Path = []): unknown {
+export function followReferences(value: unknown, found: References, path: Path = [], above: readonly unknown[] = []): unknown {
   const at = formatPath(path)
+  if (above.length > deepest) return fail(at, found, `is nested deeper than ${deepest} levels`)
+  // An anchor of YAML may stand within itself.
+  if (above.includes(value) && typeof value === 'object') return fail(at, found, 'contains itself')
   if (found.overridden.includes(at)) return undefined
   if (typeof value === 'string') return follow(value, at, found)
-  if (Array.isArray(value)) return value.map((item, index) => followReferences(item, found, [...path, index]))
+  if (Array.isArray(value)) return value.map((item, index) => followReferences(item, found, [...path, index], [...above, value]))
   if (!isPlainObject(value)) return value
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, followReferences(item, found, [...path, key])]))
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, followReferences(item, found, [...path, key], [...above, value])]),
+  )
 }
 
 function follow(text: string, at: string, found: References): string {
@@ -52,7 +59,8 @@ function follow(text: string, at: string, found: References): string {
 }
 
 function fromEnv(name: string, at: string, found: References): string {
-  const value = found.env[name]
+  // Of its own: process.env has the members of every object too, such as `constructor`.
+  const value = Object.hasOwn(found.env, name) ? found.env[name] : undefined
   if (value === undefined) return fail(at, found, `the environment variable ${name} is not set`)
   return value === '' ? fail(at, found, `the environment variable ${name} is empty`) : value
 }

@@ -80,6 +80,7 @@ const webhookKeys = z.strictObject({
   headers: z.record(z.string(), z.string()).exactOptional(),
   trust: z.enum(['external', 'internal']).exactOptional(),
   allow: z.array(z.string()).exactOptional(),
+  deny: z.array(z.string()).exactOptional(),
   ports: z.array(z.number()).exactOptional(),
   timeouts: z
     .strictObject({
@@ -99,6 +100,7 @@ const webhookKeys = z.strictObject({
     .exactOptional(),
   capture: z.enum(['none', 'failures', 'all']).exactOptional(),
   permanentStatuses: z.array(z.number()).exactOptional(),
+  maxHops: z.number().exactOptional(),
   userAgent: z.string().exactOptional(),
   dnsServers: z.array(z.string()).exactOptional(),
   ...carried,
@@ -255,9 +257,10 @@ export const databaseShape: z.ZodType<Pick<Settings, 'database' | 'schema'>> = z
 })
 
 /** What a command needs that has to do with one sink, or some. */
-export const someSinksShape: z.ZodType<Pick<Settings, 'database' | 'schema' | 'sinks'>> = z.object({
+export const someSinksShape: z.ZodType<Pick<Settings, 'database' | 'schema' | 'sinks' | 'health'>> = z.object({
   database,
   schema,
+  health,
   sinks: z.record(z.string(), sinkShape).prefault({}),
 })
 

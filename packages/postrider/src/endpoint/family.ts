@@ -4,6 +4,7 @@ import { createWebhookEndpoints, sealerOf, type Sealer } from '@postrider/webhoo
 import { InvalidArgumentError } from 'commander'
 import type { Settings } from '../config.ts'
 import { loadOneSink, type ConfigFlags } from '../config/load.ts'
+import { ownPlaces } from '../own-places.ts'
 import { endpointsOptions } from '../sinks.ts'
 
 /** `hooks/acme`: an endpoint, and the sink that it belongs to. */
@@ -22,7 +23,7 @@ export function endpointName(text: string): EndpointName {
 
 /** What the configuration says about the endpoints of a sink. */
 export interface Family {
-  readonly settings: Pick<Settings, 'database' | 'schema'>
+  readonly settings: Pick<Settings, 'database' | 'schema' | 'health'>
   /** As the relay opens them. */
   readonly endpoints: SinkFamily
   /** The same, but every answer is kept whole, as far as sinks keep it. */
@@ -42,7 +43,7 @@ export async function loadFamily(sink: string, flags: ConfigFlags): Promise<Fami
         : `sinks.${sink}.endpoints: is missing, so it is a single destination`
     throw new PostriderError('invalid_options', `${problem} (${file ?? 'there is no file'})`, { problems: [problem] })
   }
-  const options = endpointsOptions(sink, config)
+  const options = endpointsOptions(sink, config, ownPlaces(settings))
   return {
     settings,
     endpoints: createWebhookEndpoints(options),

@@ -1,3 +1,4 @@
+import { PostriderError } from '@postrider/schema'
 import type { Sealer } from '@postrider/webhook'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { collect } from '../options.ts'
@@ -53,6 +54,8 @@ export function overlap(text: string): number {
 
 function header(text: string): readonly [string, string] {
   const [, name, value] = /^([^=]+)=(.+)$/s.exec(text) ?? []
-  if (name === undefined || value === undefined) throw new InvalidArgumentError('Expected name=value.')
-  return [name, value]
+  if (name !== undefined && value !== undefined) return [name, value]
+  // Not as an error of the argument: Commander would repeat what was given, which may be a credential.
+  const problem = '--header: expected name=value'
+  throw new PostriderError('invalid_options', problem, { problems: [problem] })
 }

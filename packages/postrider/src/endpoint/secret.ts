@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { PostriderError } from '@postrider/schema'
 import { generateSecret, type Sealer } from '@postrider/webhook'
-import { InvalidArgumentError, type Command } from 'commander'
+import type { Command } from 'commander'
 
 export interface SecretFlags {
   readonly secret?: string
@@ -50,7 +50,8 @@ function readSecret(file: string): string {
 
 function reference(text: string): string {
   if (/^(?:env:[A-Za-z_][A-Za-z0-9_]*|file:\/.+)$/.test(text)) return text
-  throw new InvalidArgumentError('Expected env:NAME or file:/path. A secret itself goes into a file: --secret-file.')
+  // Not as an error of the argument: Commander would repeat what was given, which looks like a secret.
+  throw refuse('--secret: expected env:NAME or file:/path; a secret itself goes into a file: --secret-file')
 }
 
 function refuse(problem: string): PostriderError {

@@ -53,8 +53,15 @@ export function secretsOf({ database, sinks }: Pick<Settings, 'database' | 'sink
 /** None, when it is also the name of the user or of the database: those are no secrets, and stand in many messages. */
 function passwordOf(url: string): string[] {
   const { username, password, pathname } = new URL(url)
-  const plain = decodeURIComponent(password)
-  return plain === '' || plain === decodeURIComponent(username) || `/${plain}` === decodeURIComponent(pathname)
-    ? []
-    : [plain, password]
+  const plain = decoded(password)
+  return plain === '' || plain === decoded(username) || `/${plain}` === decoded(pathname) ? [] : [plain, password]
+}
+
+/** A lone `%` in a password is taken by pg as it stands. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }

@@ -40,7 +40,9 @@ export function createSummaries(): Summaries {
       if (suppressed) tally.suppressed++
       if (attempt.verdict === 'dead') tally.dead++
       else if (attempt.outcome === 'throttled') tally.throttled++
-      else if (attempt.verdict === 'retry') tally.retried++
+      // What was spared failed too, and goes again; what has expired came to nothing, as what is dead.
+      else if (attempt.verdict === 'retry' || attempt.verdict === 'spared') tally.retried++
+      else if (attempt.verdict === 'expired') tally.dead++
       else {
         tally.delivered++
         sample(tally, attempt.queueMs + attempt.durationMs)

@@ -12,6 +12,7 @@ import {
   type HeaderFlags,
   type VerificationFlags,
 } from '../../endpoint/options.ts'
+import { allowPing } from '../../endpoint/limit-pings.ts'
 import { ping, wordPing, type Ping } from '../../endpoint/ping.ts'
 import { newSecret, withSecret, type SecretFlags } from '../../endpoint/secret.ts'
 import { exitCodes } from '../../exit.ts'
@@ -59,6 +60,8 @@ async function add(name: EndpointName, flags: AddFlags): Promise<void> {
 
   await using database = openDatabase(settings, 'endpoints add')
   const by = actorOf(flags)
+  if (verification !== 'none')
+    await allowPing(database, settings.schema, { sink: name.sink, endpoint: name.whole, url: row.url, actor: by })
   await database.transaction(async (trx) => {
     await sql`
       select name from ${sql.ref(`${settings.schema}.add_endpoint`)}(

@@ -13,6 +13,7 @@ import {
   type HeaderFlags,
   type VerificationFlags,
 } from '../../endpoint/options.ts'
+import { allowPing } from '../../endpoint/limit-pings.ts'
 import { ping, wordPing } from '../../endpoint/ping.ts'
 import { changeEndpoint, readEndpoint } from '../../endpoint/row.ts'
 import { collect, withDatabase, type DatabaseFlags } from '../../options.ts'
@@ -70,6 +71,8 @@ async function change({ sink, whole }: EndpointName, flags: ChangeFlags, command
   await endpoints.open({ name: whole, settings: changed })[Symbol.asyncDispose]()
 
   const verification = url === undefined || url === row.url ? 'none' : (flags.verification ?? row.verification)
+  if (verification !== 'none')
+    await allowPing(database, settings.schema, { sink, endpoint: whole, url: changed.url, actor: actorOf(flags) })
   const answered = verification === 'none' ? null : await ping(talkative, whole, changed)
   if (answered?.ok === false) {
     throw new PostriderError(

@@ -7,6 +7,7 @@ import { loadDatabase } from '../../config/load.ts'
 import { openDatabase, type Database } from '../../connect.ts'
 import { endpointName, loadFamily, type EndpointName } from '../../endpoint/family.ts'
 import { withVerification, type VerificationFlags } from '../../endpoint/options.ts'
+import { allowPing } from '../../endpoint/limit-pings.ts'
 import { ping, wordPing, type Ping } from '../../endpoint/ping.ts'
 import { readEndpoint, type EndpointRow } from '../../endpoint/row.ts'
 import { exitCodes } from '../../exit.ts'
@@ -32,7 +33,7 @@ async function enable({ sink, whole }: EndpointName, flags: EnableFlags): Promis
   if (row.state === 'active') return tell(whole, 'active', null, flags, 'is active already')
   if (row.state === 'pending') {
     const verification = flags.verification ?? row.verification
-    const answered = verification === 'none' ? null : await pingOnce(sink, row, flags)
+    const answered = verification === 'none' ? null : await pingOnce(database, sink, row, flags)
     if (answered?.ok === false) {
       process.exitCode = exitCodes.checkFailed
       return tell(whole, 'pending', answered, flags, 'stays pending')
@@ -49,8 +50,9 @@ async function enable({ sink, whole }: EndpointName, flags: EnableFlags): Promis
   tell(whole, 'active', null, flags, 'goes on')
 }
 
-async function pingOnce(sink: string, row: EndpointRow, flags: EnableFlags): Promise<Ping> {
-  const { talkative } = await loadFamily(sink, flags)
+async function pingOnce(database: Database, sink: string, row: EndpointRow, flags: EnableFlags): Promise<Ping> {
+  const { talkative, settings } = await loadFamily(sink, flags)
+  await allowPing(database, settings.schema, { sink, endpoint: row.sink, url: row.url, actor: actorOf(flags) })
   return await ping(talkative, row.sink, { ...row })
 }
 

@@ -6,7 +6,7 @@ import { completeCutover, cutOver, type Cutover } from '../../graduate/cutover.t
 import { unfinishedCutover } from '../../graduate/find.ts'
 import { readGates, requireOpen, standardGates } from '../../graduate/gates.ts'
 import { openGraduation } from '../../graduate/open.ts'
-import { collect, duration, wholeNumber, withDatabase, type DatabaseFlags } from '../../options.ts'
+import { collect, duration, wait, wholeNumber, withDatabase, type DatabaseFlags } from '../../options.ts'
 import { plain, print, printJson, say } from '../../print.ts'
 
 interface CutoverFlags extends DatabaseFlags {
@@ -43,7 +43,7 @@ export function addCutover(command: Command): void {
     .option('--new-group', 'the group has never read there')
     .option('--force', 'though gates are closed; needs --reason, and is recorded')
     .option('--reason <text>', 'why; kept in the record')
-    .option('--deadline <time>', 'how long both sinks may take to do what was committed before (default: 1m)', duration)
+    .option('--deadline <time>', 'how long both sinks may take to do what was committed before (default: 1m)', wait)
     .option('-y, --yes', 'do not ask')
     .action(run)
 }

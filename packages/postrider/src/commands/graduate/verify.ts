@@ -4,7 +4,7 @@ import { actorOf, withActor } from '../../actor.ts'
 import { exitCodes } from '../../exit.ts'
 import { openGraduation } from '../../graduate/open.ts'
 import { verify, type Finding, type Parity, type VerifyOptions } from '../../graduate/verify.ts'
-import { duration, position, wholeNumber, withDatabase, type DatabaseFlags } from '../../options.ts'
+import { position, wait, wholeNumber, withDatabase, type DatabaseFlags } from '../../options.ts'
 import { print, printJson, say, style } from '../../print.ts'
 import { watch } from '../../watch.ts'
 
@@ -30,8 +30,8 @@ export function addVerify(command: Command): void {
     .option('--sink <name>', 'also what this sink has acknowledged')
     .option('--from <position>', 'from this position of the log on (default: where the last comparison ended)', position)
     .option('--events <n>', 'so many events at most (default: 1,000,000)', wholeNumber(1, 10_000_000))
-    .option('--deadline <time>', 'how long the sink may take to come up (default: 1m)', duration)
-    .option('-w, --watch [time]', 'again and again until Ctrl-C, whatever has come meanwhile (default: 1h)', duration)
+    .option('--deadline <time>', 'how long the sink may take to come up (default: 1m)', wait)
+    .option('-w, --watch [time]', 'again and again until Ctrl-C, whatever has come meanwhile (default: 1h)', wait)
     .action(run)
 }
 
