@@ -82,7 +82,7 @@ describe.skipIf(kafka === null)(`graduation (${reason})`, () => {
       await running
     })
     const carries = (): boolean => {
-      if (failure !== undefined) throw failure
+      if (failure !== undefined) throw new Error('the relay has ended', { cause: failure })
       return relay.health().lanes.length === 4
     }
     await until('the relay carries', carries, 60_000)

@@ -21,7 +21,7 @@ export interface Sleepers {
 /** After news, look once more this soon before falling asleep: under load nobody sleeps, and nobody notifies. */
 const lingerMs = 2
 /** While a producer's transaction keeps the gate open, look this often: the first delay and the last. */
-const openGateMs = { first: 5, last: 50 }
+const openGateMs = { first: 1, last: 50 }
 const probeEveryMs = 15_000
 /** A session that lasted this long is followed by another at once. */
 const livedMs = 10_000
