@@ -179,7 +179,7 @@ function claim(lane: Lane, road: Road): Promise<Claimed | undefined> {
   // No more than could be started: the rest would be read again.
   const pageSize = Math.max(
     1,
-    Math.min(lane.care.pageSize === 0 ? road.settings.pageSize : lane.care.pageSize, slots.within(pageMs)),
+    Math.min(road.settings.pageSize, lane.care.pageSize === 0 ? Infinity : lane.care.pageSize, slots.within(pageMs)),
   )
   return road.untilDone(lane.released, async () => {
     try {

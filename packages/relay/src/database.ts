@@ -92,6 +92,9 @@ class ServerLife {
 export const planSettings: string =
   'set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off; set jit = off;'
 
+/** A session keeps what it began with: one that may not write is given up, for the next may. */
+const readOnly = '25006'
+
 const sessionSettings = `${planSettings} set client_min_messages = warning; set default_transaction_isolation = 'read committed'`
 
 /** Prepares each new session, and gives each distinct statement a name, so that PostgreSQL parses and plans it once in a session. */
@@ -135,7 +138,7 @@ function prepared(pool: pg.Pool, server: ServerLife, timeoutMs: number): Postgre
             if (!(error instanceof pg.DatabaseError)) {
               broken = true
               server.doubt()
-            }
+            } else if (error.code === readOnly) broken = true
             throw error
           }
         },
