@@ -51,6 +51,16 @@ begin
 end
 $$;
 
+-- The snapshot of this statement, in which this very transaction is one that has not committed. (PostgreSQL leaves it out of the
+-- list of those, so that it would count as committed as soon as a later one is.)
+create function postrider.snapshot_without_own() returns pg_snapshot
+  language sql volatile
+  return (
+    select case when own.xid is null or own.xid >= pg_snapshot_xmax(seen) then seen else format('%s:%s:%s',
+        least(own.xid, pg_snapshot_xmin(seen)), pg_snapshot_xmax(seen),
+        (select string_agg(x.xid::text, ',' order by x.xid) from (select pg_snapshot_xip(seen) union select own.xid) as x (xid)))::pg_snapshot end
+    from (select pg_current_snapshot() as seen) as s, (select pg_current_xact_id_if_assigned() as xid) as own);
+
 -- Begins a cutover: what is not committed yet belongs to the consumer's log from here on; what is, the sink still delivers.
 -- Raises PR006 when there is no such way: among others when the sink that is moved to does not carry all of that.
 create function postrider.begin_cutover(sink text, types text[], to_sink text, consumer text, reason text default null, actor text default current_user)
@@ -91,7 +101,7 @@ begin
       format('%s of %s has moved to %s already (cutover %s)', other.types, other.sink, other.to_sink, other.id), 'Roll that one back first, or name other types.');
   end if;
   insert into postrider.cutovers (sink, types, to_sink, consumer, after, after_position)
-  values (begin_cutover.sink, begin_cutover.types, begin_cutover.to_sink, begin_cutover.consumer, pg_current_snapshot(),
+  values (begin_cutover.sink, begin_cutover.types, begin_cutover.to_sink, begin_cutover.consumer, postrider.snapshot_without_own(),
     coalesce((select max(e.position) from postrider.events as e), 0))
   returning * into begun;
   insert into postrider.actions (actor, action, sink, reason, detail)
@@ -251,7 +261,7 @@ begin
   perform postrider.lock_trouble(l.sink, l.lane) from (select * from postrider.lanes as l where l.sink = cutover.sink order by l.lane) as l;
   -- No page that was read before this is settled after it: what it left to the consumer would be passed by both.
   perform postrider.fence_off(cutover.sink);
-  seen := pg_current_snapshot();
+  seen := postrider.snapshot_without_own();
   select * into undone from postrider.undone_before(cutover.sink, cutover.after, cutover.filter);
   if undone.pending > 0 or undone.waiting > 0 then
     perform postrider.refuse_cutover(

@@ -159,6 +159,7 @@ export const functions: Readonly<Record<string, string>> = {
   'set_state(text,text,text,text,timestamp with time zone)': 'relay',
   'skip_key(text,text,text,text)': 'relay',
   'skip_matching(jsonb,text,real,text)': 'relay',
+  'snapshot_without_own()': 'relay',
   'start_of(text)': 'relay',
   'start_operation(text,jsonb,text,text,real,boolean,text)': 'relay',
   'states_of(text,jsonb)': 'relay viewer',

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { inject } from 'vitest'
 import { administer, databaseUrl } from './cluster.ts'
@@ -46,8 +47,26 @@ export async function testDatabase({ migrated = true }: TestDatabaseOptions = {}
     async [Symbol.asyncDispose]() {
       await Promise.allSettled(clients.map((client) => client.end()))
       await forgetPrepared(cluster.url, url, name)
+      await sessionsEnd(cluster.url, name)
       await administer(cluster.url, `drop database ${name} with (force)`)
     },
+  }
+}
+
+/**
+ * A pool says that it has ended before its connections have: one that is terminated then has nobody to hear of it, and that
+ * would count as a fault of whatever test runs. So they get a moment.
+ */
+async function sessionsEnd(adminUrl: string, database: string): Promise<void> {
+  const admin = new pg.Client({ connectionString: adminUrl, connectionTimeoutMillis: 10_000 })
+  await admin.connect()
+  try {
+    for (const end = performance.now() + 500; performance.now() < end; await sleep(10)) {
+      const { rowCount } = await admin.query('select from pg_stat_activity where datname = $1', [database])
+      if (rowCount === 0) return
+    }
+  } finally {
+    await admin.end()
   }
 }
 
