@@ -20,7 +20,6 @@ const verbs = {
   test: (node) => [[node, 'node_modules/vitest/vitest.mjs', 'run', '--config', 'test/vitest.config.ts']],
   demo: (node) => [[node, source, 'test/demo/main.ts']],
   'demo:graduate': (node) => [[node, source, 'test/demo/graduate/main.ts']],
-  faults: (node) => [[node, source, 'test/faults/main.ts']],
   bench: (node) => [[node, source, 'test/bench/main.ts']],
   audit: (node) => [[node, source, 'test/security/audit.ts']],
   check: (node) => [
