@@ -38,11 +38,25 @@ export class Run {
         this.#carrying.finished.push(over)
         continue
       }
-      const started = this.#carrying.takeSlot((later) => this.#goOn(later))
+      const started = this.#carrying.takeSlot((later) => this.#goOnSoon(later))
       if (started === null) return
       this.#start(carried, started)
     }
     this.#endIfOver()
+  }
+
+  /**
+   * A slot is given back in the middle of the answers to a batch. All that were given in the same turn are heard first: one of
+   * them may say that nothing of the key may follow.
+   */
+  #goOnSoon(started: boolean): void {
+    if (!started) return this.#goOn(false)
+    setImmediate(() => {
+      if (!this.#carrying.isOver) return this.#goOn(true)
+      const { slots, circuit } = this.#carrying.lane.route
+      slots.give()
+      circuit.unused()
+    })
   }
 
   #goOn(started: boolean): void {
@@ -103,7 +117,8 @@ export class Run {
 
   /** The page ends: says what becomes of what was left. */
   close(): void {
-    const left = this.#left.sort((a, b) => (a.position < b.position ? -1 : 1))
+    // What was to go on in a moment stays.
+    const left = [...this.#left, ...this.#events.slice(this.#index)].sort((a, b) => (a.position < b.position ? -1 : 1))
     if (this.#failure !== null) this.#failure.rest.push(...left)
     else if (this.#inFlight > 0) this.#carrying.blocked.push(...left)
     else this.#carrying.unstarted.push(...left)
