@@ -243,3 +243,35 @@ it('what stands in a log is remembered of the events that a database still has a
     { ...run, offset: 10n, positions: [4n] },
   ])
 })
+
+it('all answers of one turn are heard before more of a key is handed over', async () => {
+  await using db = await testDatabase()
+  const client = await db.client()
+  await emitRange(client, 'k', 1, 8)
+  const handed: number[] = []
+  const waiting: { readonly n: number; readonly answer: (outcome: Outcome) => void }[] = []
+  let failures = 0
+  /** It waits until it has as many as there are slots, and answers them in one turn: the first is taken, the second is not. */
+  const sink: Sink = {
+    name: 'turns',
+    kind: 'turns',
+    deadlineMs: 2_000,
+    pipelined: true,
+    deliver: ({ event }) =>
+      new Promise((answer) => {
+        const { n } = JSON.parse(event.payloadText ?? '') as { n: number }
+        handed.push(n)
+        waiting.push({ n, answer })
+        if (failures > 0) return waiting.shift()!.answer({ kind: 'delivered' })
+        if (waiting.length < 3) return
+        failures++
+        for (const [index, one] of waiting.splice(0).entries())
+          one.answer(index === 0 ? { kind: 'delivered' } : index === 1 ? busy : { kind: 'behind' })
+      }),
+    async [Symbol.asyncDispose]() {},
+  }
+  await using running = run(db.url, [{ sink, lanes: 1, concurrency: 3, retry: quick }])
+  await until(() => new Set(handed).size === 8, 'all were handed over')
+  expect(handed).toEqual([1, 2, 3, 2, 3, 4, 5, 6, 7, 8])
+  expect(running.relay.health().ready).toBe(true)
+})
