@@ -8,7 +8,12 @@ const unit = '**/*.unit.test.ts'
 const heavy = '**/*.pg18.test.ts'
 const kafka = '**/*.kafka.test.ts'
 /** What has nothing of its own to say to an old PostgreSQL: the SQL that it uses is tested where it stands. */
-const above = ['test/**', 'packages/postrider/**']
+const above = [
+  'test/**',
+  'packages/postrider/**',
+  // The statements that these would send to it are sent by the other tests of the relay too.
+  ...['care', 'isolation', 'pipelined', 'probe', 'schedules'].map((name) => `packages/relay/test/${name}.test.ts`),
+]
 const outside = ['**/node_modules/**', '**/dist/**']
 
 /** Packages of this workspace run from their sources, without a build. */

@@ -33,6 +33,7 @@ const relay = createRelay({
       lanes: settings.lanes,
       // Minutes and hours in earnest; here it has to end soon.
       retry: { delaysMs: [100, 200, ...Array<number>(200).fill(300)], jitter: 0.2, maxAgeMs: 600_000 },
+      circuit: { failures: 10, openMs: 200, mostMs: 500 },
     },
   ],
 })

@@ -46,9 +46,15 @@ export async function testDatabase({ migrated = true }: TestDatabaseOptions = {}
     },
     async [Symbol.asyncDispose]() {
       await Promise.allSettled(clients.map((client) => client.end()))
-      await forgetPrepared(cluster.url, url, name)
-      await sessionsEnd(cluster.url, name)
-      await administer(cluster.url, `drop database ${name} with (force)`)
+      const admin = new pg.Client({ connectionString: cluster.url, connectionTimeoutMillis: 10_000 })
+      await admin.connect()
+      try {
+        await forgetPrepared(admin, url, name)
+        await sessionsEnd(admin, name)
+        await admin.query(`drop database ${name} with (force)`)
+      } finally {
+        await admin.end()
+      }
     },
   }
 }
@@ -57,27 +63,15 @@ export async function testDatabase({ migrated = true }: TestDatabaseOptions = {}
  * A pool says that it has ended before its connections have: one that is terminated then has nobody to hear of it, and that
  * would count as a fault of whatever test runs. So they get a moment.
  */
-async function sessionsEnd(adminUrl: string, database: string): Promise<void> {
-  const admin = new pg.Client({ connectionString: adminUrl, connectionTimeoutMillis: 10_000 })
-  await admin.connect()
-  try {
-    for (const end = performance.now() + 500; performance.now() < end; await sleep(10)) {
-      const { rowCount } = await admin.query('select from pg_stat_activity where datname = $1', [database])
-      if (rowCount === 0) return
-    }
-  } finally {
-    await admin.end()
+async function sessionsEnd(admin: pg.Client, database: string): Promise<void> {
+  for (const end = performance.now() + 500; performance.now() < end; await sleep(10)) {
+    const { rowCount } = await admin.query('select from pg_stat_activity where datname = $1', [database])
+    if (rowCount === 0) return
   }
 }
 
 /** A prepared transaction outlives its session and would keep the database from being dropped. */
-async function forgetPrepared(adminUrl: string, url: string, database: string): Promise<void> {
-  const admin = new pg.Client({ connectionString: adminUrl, connectionTimeoutMillis: 10_000 })
-  await admin.connect()
-  try {
-    const { rows } = await admin.query<{ gid: string }>('select gid from pg_prepared_xacts where database = $1', [database])
-    if (rows.length > 0) await administer(url, ...rows.map(({ gid }) => `rollback prepared ${pg.escapeLiteral(gid)}`))
-  } finally {
-    await admin.end()
-  }
+async function forgetPrepared(admin: pg.Client, url: string, database: string): Promise<void> {
+  const { rows } = await admin.query<{ gid: string }>('select gid from pg_prepared_xacts where database = $1', [database])
+  if (rows.length > 0) await administer(url, ...rows.map(({ gid }) => `rollback prepared ${pg.escapeLiteral(gid)}`))
 }

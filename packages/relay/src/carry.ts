@@ -46,7 +46,7 @@ export async function carry(lane: Lane, road: Road): Promise<void> {
     const carriage = inHand.length === 0 ? nothing : await carryTogether(lane, road, inHand)
     const whole = withBehind(carriage, behind, lane.route.circuit.shut && inHand.length > 0)
     await settlePage(lane, road, claimed.page, whole, claimed.trouble.overtaken)
-    if (lane.care.pageSize > 0 && !lane.lost) await takeCare(lane, road, inHand.length === 0, carriage)
+    if (lane.care.pageSize > 0 && !lane.lost) await takeCare(lane, road, inHand.length === 0 && lane.parked.size === 0, carriage)
 
     // Trouble that found no slot is due as before.
     if (carriage.unstarted.some(({ row }) => row !== null)) lane.dueAt = 0
@@ -69,7 +69,7 @@ function withBehind(carriage: Carriage, behind: readonly Carried[], kept: boolea
 
 /**
  * Waits until something could be carried: the lease holds and the sink has a slot, or may be probed. What ended late is settled
- * meanwhile. With care nothing is carried beside what is still in flight: that may be what kills.
+ * meanwhile. With care no more is in flight than a careful page holds, so that what kills is among so many.
  */
 async function readiness(lane: Lane, road: Road): Promise<void> {
   const { slots, circuit } = lane.route
@@ -79,10 +79,15 @@ async function readiness(lane: Lane, road: Road): Promise<void> {
     await acquitIfEnded(lane, road)
     if (lane.released.aborted) return
     if (!lane.held) await waitFor(100, lane.released)
-    else if (lane.care.pageSize > 0 && lane.parked.size > 0) await lane.bell.wait(Infinity, lane.released)
+    else if (withinCare(lane) === 0) await lane.bell.wait(Infinity, lane.released)
     else if (slots.open || circuit.probeInMs === 0) return
     else await slots.vacancy(lane, circuit.probeInMs)
   }
+}
+
+/** How many events a lane may start beside what is in flight, as far as care goes. */
+function withinCare({ care, parked }: Lane): number {
+  return care.pageSize === 0 ? Infinity : Math.max(0, care.pageSize - parked.size)
 }
 
 /** Carries what is in hand; while the circuit is open one event at most, and after relays have died here with care. */
@@ -99,7 +104,7 @@ async function carryTogether(lane: Lane, road: Road, inHand: readonly Carried[])
     const probe = granted === true ? probeOf(lane, rest) : undefined
     carried = probe === undefined ? over : [...over, probe]
   }
-  if (lane.care.pageSize > 0) carried = carried.slice(0, lane.care.pageSize)
+  if (lane.care.pageSize > 0) carried = carried.slice(0, withinCare(lane))
   const alone = lane.care.pageSize === 1 ? carried[0] : undefined
   const poison = alone === undefined ? null : provenPoison(lane, alone)
   const carriage = poison === null ? await deliverWithCare(lane, road, carried, alone) : { ...nothing, finished: [poison] }
@@ -177,10 +182,7 @@ function claim(lane: Lane, road: Road): Promise<Claimed | undefined> {
   const { pageMs } = road.settings
   const { slots } = lane.route
   // No more than could be started: the rest would be read again.
-  const pageSize = Math.max(
-    1,
-    Math.min(road.settings.pageSize, lane.care.pageSize === 0 ? Infinity : lane.care.pageSize, slots.within(pageMs)),
-  )
+  const pageSize = Math.max(1, Math.min(road.settings.pageSize, withinCare(lane), slots.within(pageMs)))
   return road.untilDone(lane.released, async () => {
     try {
       const trouble = lane.dueAt <= performance.now() ? await claimTrouble(database, lane, pageSize) : { due: [], overtaken: [] }

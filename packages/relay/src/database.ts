@@ -99,7 +99,7 @@ const sessionSettings = `${planSettings} set client_min_messages = warning; set 
 
 /** Prepares each new session, and gives each distinct statement a name, so that PostgreSQL parses and plans it once in a session. */
 function prepared(pool: pg.Pool, server: ServerLife, timeoutMs: number): PostgresPool {
-  const clients = new WeakMap<pg.PoolClient, PostgresPoolClient>()
+  const clients = new WeakMap<pg.PoolClient, { readonly wrapped: PostgresPoolClient; readonly life: number }>()
   const names = new Map<string, string>()
   const nameOf = (text: string): string => {
     const known = names.get(text)
@@ -112,9 +112,9 @@ function prepared(pool: pg.Pool, server: ServerLife, timeoutMs: number): Postgre
     options: pool.options,
     end: () => pool.end(),
     async connect() {
-      const client = await pool.connect()
+      const client = await connectInThisLife()
       const known = clients.get(client)
-      if (known !== undefined) return known
+      if (known !== undefined) return known.wrapped
       try {
         const lockMs = timeoutMs > statementTimeoutMs ? timeoutMs : lockTimeoutMs
         await client.query(`set statement_timeout = ${timeoutMs}; set lock_timeout = ${lockMs}; ${sessionSettings}`)
@@ -144,8 +144,21 @@ function prepared(pool: pg.Pool, server: ServerLife, timeoutMs: number): Postgre
         },
         release: (discard?: boolean) => client.release(broken || discard),
       } as unknown as PostgresPoolClient
-      clients.set(client, wrapped)
+      clients.set(client, { wrapped, life: server.life })
       return wrapped
     },
+  }
+
+  /**
+   * A connection from before the server was in doubt is not asked any more: where one was cut without a word, so were the
+   * others, and each would be found out by a timeout of its own.
+   */
+  async function connectInThisLife(): Promise<pg.PoolClient> {
+    for (;;) {
+      const client = await pool.connect()
+      const known = clients.get(client)
+      if (known === undefined || known.life === server.life) return client
+      client.release(true)
+    }
   }
 }

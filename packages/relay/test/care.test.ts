@@ -183,6 +183,41 @@ describe('care', () => {
     await until(() => sink.delivered.length === 30, 'all arrived')
     expect(beside).toBe(0)
   })
+
+  it('has as many in flight as a careful page holds, and a slow one holds up none of the others', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const sink = new RecordingSink()
+    const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
+    let inFlight = 0
+    let most = 0
+    sink.answer = async ({ n }): Promise<Outcome> => {
+      most = Math.max(most, ++inFlight)
+      await (n === 1 ? answered : sleep(5))
+      inFlight--
+      return { kind: 'delivered' }
+    }
+    await using _ = run(db.url, [{ sink, lanes: 1 }], { slowMs: 20 })
+    await until(
+      async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 1,
+      'carried',
+    )
+    await client.query(`update postrider.lanes set careful = 64`)
+    await client.query(`select postrider.pause('sink', 'x')`)
+    await die(client)
+    await until(async () => (await care(client))[0] === 8, 'it is careful')
+    await client.query(
+      `select postrider.emit(jsonb_agg(jsonb_build_object('type', 'test.made', 'payload', jsonb_build_object('n', n)) order by n)) from generate_series(1, 30) as n`,
+    )
+    await client.query(`select postrider.resume('sink')`)
+    await until(() => sink.delivered.length === 29, 'the others arrived')
+    expect(most).toBeLessThanOrEqual(8)
+    expect(await care(client)).toEqual([8])
+    answer()
+    await until(() => sink.delivered.length === 30, 'all arrived')
+    await until(async () => (await care(client))[0] === 0, 'all is well')
+  })
+
   it('begins with what was in flight when the relay died', async () => {
     await using db = await testDatabase()
     const client = await db.client()
