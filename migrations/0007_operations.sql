@@ -791,6 +791,10 @@ begin
       if event ->> 'id' is null then
         perform postrider.refuse(null, 'the event has no id', null);
       end if;
+      path := 'event.bucket';
+      if (event ->> 'bucket')::numeric not between 0 and 255 then
+        perform postrider.refuse(null, 'the bucket is not 0 to 255', null);
+      end if;
       path := 'event.created_at';
       insert into postrider.events as written
         (xid, slot, id, bucket, created_at, type, key, source, subject, tenant, time, deliver_at, expires_at, content_type, headers, payload, payload_bytes)

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { testDatabase, type TestDatabase } from '@postrider/test/postgres'
-import { type Client, emit, refusal } from './emit.ts'
+import { type Client, emit, refusal, stored } from './emit.ts'
 
 let db: TestDatabase
 let client: Client
@@ -212,4 +212,71 @@ test('whatever JSON comes, it is written or refused in the words of Postrider, w
     }),
     { numRuns: 300 },
   )
+})
+
+/** What a writer sends, with something in it that may be wrong. */
+const nearlyPlain = fc
+  .record({
+    id: fc.oneof(
+      { weight: 4, arbitrary: fc.uuid() },
+      fc.constantFrom(null, 1, '', 'x', '018f3c2e-1111-7000-8000--0000000abcd'),
+      fc.string(),
+    ),
+    type: fc.oneof(
+      { weight: 4, arbitrary: fc.constant('order.placed') },
+      fc.constantFrom(null, 'a..b', ['a'], 'a\n', 'a'.repeat(129), 'x.'.repeat(9) + 'x'),
+      fc.string(),
+    ),
+    source: fc.oneof(
+      { weight: 4, arbitrary: fc.constant('shop') },
+      fc.constantFrom(null, '', ['shop'], 's'.repeat(513)),
+      fc.string(),
+    ),
+    key: fc.oneof(
+      { weight: 4, arbitrary: fc.string({ minLength: 1, unit: 'grapheme' }) },
+      fc.constantFrom(null, '', ['k'], {}, 'ü'.repeat(513)),
+    ),
+    payload: fc.oneof(fc.jsonValue(), fc.constant(null)),
+    more: fc.constantFrom(null, { headers: {} }, { wrong: 1 }, { order: 'commit' }),
+  })
+  .map(({ more, ...event }) => ({ ...event, ...more }))
+  .map((event) => JSON.stringify(event).replaceAll('\\u0000', ''))
+  .filter((text) => text.isWellFormed())
+
+test('what the short look takes for plain has no fault, and most of what a writer sends is plain', async () => {
+  let plain = 0
+  let seen = 0
+  await fc.assert(
+    fc.asyncProperty(nearlyPlain, async (event) => {
+      const { rows } = await client.query<{ plain: boolean; fault: string[] | null }>(
+        'select coalesce(postrider.is_plain(e), false) as plain, postrider.fault_of(e) as fault from (select $1::text::jsonb as e) as one',
+        [event],
+      )
+      seen++
+      if (rows[0]?.plain) {
+        plain++
+        expect(rows[0].fault).toBeNull()
+      }
+    }),
+    { numRuns: 500 },
+  )
+  expect(plain).toBeGreaterThan(seen / 20)
+  const written = { id: '018f3c2e-1111-7000-8000-00000000abcd', type: 'a.b', source: 's', key: 'k', payload: { a: [1] } }
+  const { rows } = await client.query('select postrider.is_plain($1) as plain', [written])
+  expect(rows).toEqual([{ plain: true }])
+})
+
+test('a plain event becomes the same row as one that is not', async () => {
+  const id = '018f3c2e-1111-7000-8000-00000000abcd'
+  for (const rest of [{ key: 'k', payload: { a: '12345678901234567890' } }, { key: 'ü', payload: null }, {}]) {
+    const event = { id, type: 'a.b', source: 's', ...rest }
+    await client.query('savepoint one')
+    const [quick] = await stored(client, await emit(client, event))
+    await client.query('rollback to one')
+    const [slow] = await stored(client, await emit(client, { ...event, headers: {} }))
+    await client.query('rollback to one')
+    const { position: _, created_at: __, ...columns } = quick ?? {}
+    const bucket = 'key' in rest ? {} : { bucket: expect.any(Number) }
+    expect(slow).toMatchObject({ ...columns, ...bucket })
+  }
 })

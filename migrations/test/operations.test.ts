@@ -673,8 +673,8 @@ describe('a letter that is imported', () => {
     [
       'has a bucket that is none',
       no(({ event }) => Object.assign(event, { id: nobody, key: null, bucket: 999 })),
-      /line 8: .*events_bucket/,
-      'event.created_at',
+      /line 8: the bucket is not 0 to 255/,
+      'event.bucket',
     ],
     [
       'has no time',

@@ -18,8 +18,14 @@ export interface Sleepers {
   operations(): void
 }
 
-/** After news, look once more this soon before falling asleep: under load nobody sleeps, and nobody notifies. */
-const lingerMs = 2
+/**
+ * After news, look once more this soon before falling asleep: under load nobody sleeps, and nobody notifies. When the database
+ * is busy it is left alone for longer, so that producers have it, and pages hold more events: for so many times as long as
+ * it takes to answer, up to a bound.
+ */
+const linger = { leastMs: 2, mostMs: 20, times: 8 }
+/** Weight of the newest look in what is known of its duration: one slow look says little. */
+const newestCounts = 0.1
 /** While a producer's transaction keeps the gate open, look this often: the first delay and the last. */
 const openGateMs = { first: 1, last: 50 }
 const probeEveryMs = 15_000
@@ -49,6 +55,8 @@ export class Wake {
   readonly #sleepers: Sleepers
   readonly #bell = new Bell()
   #seen: string | null = null
+  /** How long a look takes, smoothed. */
+  #lookMs = 0
   #listener: Listener | null = null
   /** The channel has proven that it delivers, by a probe of our own that came back. */
   #proven = false
@@ -62,6 +70,10 @@ export class Wake {
     this.#settings = settings
     this.#relay = relay
     this.#sleepers = sleepers
+  }
+
+  get #lingerMs(): number {
+    return Math.min(linger.mostMs, Math.max(linger.leastMs, linger.times * this.#lookMs))
   }
 
   get state(): 'listening' | 'polling' {
@@ -111,7 +123,7 @@ export class Wake {
         if (news) {
           if (gate !== 'open' && !rung) publish('postrider:wake', { source: 'poll', news })
           openFor = openGateMs.first
-          await this.#bell.wait(lingerMs, signal)
+          await this.#bell.wait(this.#lingerMs, signal)
           continue
         }
         if (!this.#proven) {
@@ -143,6 +155,7 @@ export class Wake {
     const { schema } = this.#settings
     const seen = this.#seen
     const { xmax, xip } = seen === null ? { xmax: null, xip: [] } : partsOf(seen)
+    const began = performance.now()
     // A null xmax finds nothing: the first look only takes the snapshot.
     const { rows } = await client.query<{ snapshot: string; buckets: number[]; found: number }>({
       name: 'look',
@@ -156,6 +169,7 @@ export class Wake {
         ) as fresh on true`,
       values: [xmax, xip, openGate, `${schema}.wake`],
     })
+    this.#lookMs += newestCounts * (performance.now() - began - this.#lookMs)
     const row = rows[0]
     if (row === undefined) throw new TypeError('a statement that always has a row had none')
     this.#seen = row.snapshot
