@@ -1,5 +1,5 @@
 /**
- * The way in: `node test/bootstrap.mjs audit | test | demo | demo:graduate | check | bench [arguments]`.
+ * The way in: `node test/bootstrap.mjs audit | test | demo | demo:graduate | check | bench | faults [arguments]`.
  * Runs on any Node from 18, with nothing installed; installs the dependencies when they are missing or older than
  * the lockfile, then does the work with the Node 24 of this workspace. What it says itself goes to stderr.
  */
@@ -21,6 +21,7 @@ const verbs = {
   demo: (node) => [[node, source, 'test/demo/main.ts']],
   'demo:graduate': (node) => [[node, source, 'test/demo/graduate/main.ts']],
   bench: (node) => [[node, source, 'test/bench/main.ts']],
+  faults: (node) => [[node, source, 'test/faults/main.ts']],
   audit: (node) => [[node, source, 'test/security/audit.ts']],
   check: (node) => [
     [node, 'node_modules/typescript/bin/tsc', '-b', 'test'],

@@ -85,6 +85,13 @@ export function position(text: string): string {
   return text
 }
 
+/** The number of a cutover, as text. */
+export function cutoverNumber(text: string): string {
+  if (!/^\d{1,18}$/.test(text))
+    throw new InvalidArgumentError('Expected the number of a cutover, as in: postrider graduate status.')
+  return text
+}
+
 export function uuid(text: string): string {
   if (!/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(text)) {
     throw new InvalidArgumentError('Expected the id of an event, which is a UUID.')

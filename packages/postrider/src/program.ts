@@ -23,7 +23,11 @@ import { addTail } from './commands/tail.ts'
 import { beQuiet } from './print.ts'
 import { version } from './version.ts'
 
-/** The commands of `postrider`, in the order in which one meets them. */
+/**
+ * The commands of `postrider`, in the order in which one meets them. `commands/` says what can be typed, and refuses what
+ * cannot; what a command does stands in the file of the same name in `run/`, which is loaded when it runs: a probe and a
+ * `--help` do not wait for clients of databases and sinks.
+ */
 export function createProgram(): Command {
   const program = new Command('postrider')
     .description('The transactional outbox relay for PostgreSQL.')

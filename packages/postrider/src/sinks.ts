@@ -1,7 +1,9 @@
 import type { Sink, SinkFamily, SinkOptions } from '@postrider/relay'
-import { createWebhookEndpoints, createWebhookSink, type WebhookEndpointsOptions } from '@postrider/webhook'
+import type { WebhookEndpointsOptions } from '@postrider/webhook'
 import type { KafkaConfig, SinkConfig, WebhookConfig, WebhookEndpointsConfig } from './config.ts'
 import { kindOf } from './mode.ts'
+
+// What a kind of sink is made of is loaded only by those who have one.
 
 /**
  * The sink that a piece of configuration describes, or the family of those that will be its endpoints.
@@ -17,9 +19,7 @@ export async function createSink(
 ): Promise<Sink | SinkFamily> {
   switch (config.kind) {
     case 'webhook':
-      return config.endpoints === undefined
-        ? createSingle(name, config, own)
-        : createWebhookEndpoints(endpointsOptions(name, config, own))
+      return config.endpoints === undefined ? await createSingle(name, config, own) : await createMany(name, config, own)
     case 'kafka':
       return await createStream(name, config, warn)
   }
@@ -32,13 +32,18 @@ export function endpointsOptions(name: string, config: WebhookEndpointsConfig, o
   return { connections: connectionsFor(concurrency), ...common, ...endpoints, deny: [...deny, ...own], name }
 }
 
-function createSingle(name: string, config: WebhookConfig, own: readonly string[]): Sink {
+async function createMany(name: string, config: WebhookEndpointsConfig, own: readonly string[]): Promise<SinkFamily> {
+  const { createWebhookEndpoints } = await import('@postrider/webhook')
+  return createWebhookEndpoints(endpointsOptions(name, config, own))
+}
+
+async function createSingle(name: string, config: WebhookConfig, own: readonly string[]): Promise<Sink> {
+  const { createWebhookSink } = await import('@postrider/webhook')
   const { ownOptions, concurrency } = split(config)
   const { deny = [], ...options } = ownOptions
   return createWebhookSink({ connections: connectionsFor(concurrency), ...options, deny: [...deny, ...own], name })
 }
 
-/** A client of Kafka is loaded only by those who have such a sink. */
 async function createStream(name: string, config: KafkaConfig, warn: ((message: string) => void) | undefined): Promise<Sink> {
   const { createKafkaSink } = await import('@postrider/kafka')
   const { mode, ...options } = split(config).ownOptions

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { filterOf, mustChoose, withDeliveryFilter, withIds, words, type FilterFlags } from '../filter.ts'
-import { operate, withOperation, type OperateFlags } from '../operate.ts'
+import { withOperation, type OperateFlags } from '../operate-options.ts'
 
 type DiscardFlags = OperateFlags & FilterFlags & { readonly all?: true }
 
@@ -18,6 +18,7 @@ export function addDiscard(parent: Command, onlyDead = false): void {
     const filter = filterOf(flags, ids)
     mustChoose(command, filter, flags.all === true, '--sink or --code')
     if (flags.reason === undefined) command.error("error: required option '--reason <text>' not specified")
+    const { operate } = await import('../run/operate.ts')
     // An empty filter is refused: `--all` says what is meant.
     await operate(
       { kind: 'discard', filter: flags.all ? { state: ['dead'], ...filter } : filter, sink: null, asNew: false },

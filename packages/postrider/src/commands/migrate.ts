@@ -1,82 +1,26 @@
-import { migrate, migrationPlan, migrationStatus, type MigrateOptions } from '@postrider/migrations'
-import { type Command } from 'commander'
-import { loadDatabase } from '../config/load.ts'
-import { openSession } from '../connect.ts'
-import { exitCodes } from '../exit.ts'
-import { withDatabase, type DatabaseFlags } from '../options.ts'
-import { print, printJson, say, style } from '../print.ts'
-import { renderTable } from '../table.ts'
+import type { Command } from 'commander'
+import { withDatabase } from '../options.ts'
 import { addSegments } from './segments.ts'
-
-interface MigrateFlags extends DatabaseFlags {
-  readonly roles?: true
-  readonly sql?: true
-  readonly offline?: true
-  readonly check?: true
-}
+import type { MigrateFlags } from '../run/migrate.ts'
 
 export function addMigrate(program: Command): void {
   const command = program.command('migrate').description('the tables of Postrider')
   withDatabase(command.command('up'))
     .description('apply what is pending; safe to run twice, and from two machines at once')
     .option('--roles', 'also create the roles postrider_writer, postrider_relay and postrider_viewer')
-    .action(up)
+    .action(async (flags: MigrateFlags) => (await import('../run/migrate.ts')).up(flags))
   withDatabase(command.command('status'))
     .description('every migration, and when it was applied')
     .option('--check', 'exit with 4 when one is pending')
-    .action(status)
+    .action(async (flags: MigrateFlags) => (await import('../run/migrate.ts')).status(flags))
   withDatabase(command.command('plan'))
     .description('what `up` would apply now')
     .option('--sql', 'print the SQL instead of the names')
     .option('--roles', 'with the roles and their grants (needs --sql)')
     .option('--offline', 'as on an empty database, without a connection (needs --sql)')
-    .action(plan)
+    .action(async (flags: MigrateFlags, command: Command) => {
+      if (!flags.sql && (flags.offline || flags.roles)) command.error('error: --offline and --roles need --sql')
+      await (await import('../run/migrate.ts')).plan(flags)
+    })
   addSegments(command)
-}
-
-async function up(flags: MigrateFlags): Promise<void> {
-  const { settings } = await loadDatabase(flags)
-  await using session = await openSession(settings)
-  const options: MigrateOptions = {
-    schema: settings.schema,
-    roles: flags.roles === true,
-    onApplied: (name) => say(`applied ${name}`),
-  }
-  const applied = await migrate(session, options)
-  if (flags.json) return printJson({ schema: settings.schema, applied, roles: flags.roles === true })
-  if (applied.length === 0) say(`nothing to apply: the schema "${settings.schema}" is up to date`)
-  if (flags.roles) say('the roles and their grants are in place')
-}
-
-async function status(flags: MigrateFlags): Promise<void> {
-  const { settings } = await loadDatabase(flags)
-  await using session = await openSession(settings)
-  const migrations = await migrationStatus(session, { schema: settings.schema })
-  const pending = migrations.filter(({ appliedAt }) => appliedAt === null).length
-  if (flags.json) printJson({ schema: settings.schema, pending, migrations })
-  else {
-    print(
-      renderTable(migrations, [
-        { title: 'migration', cell: ({ name }) => name },
-        { title: 'applied', cell: ({ appliedAt }) => appliedAt?.toISOString() ?? style('yellow', 'pending') },
-      ]),
-    )
-    if (pending > 0) say(`${pending} pending; apply with: postrider migrate up`)
-  }
-  if (flags.check && pending > 0) process.exitCode = exitCodes.checkFailed
-}
-
-async function plan(flags: MigrateFlags, command: Command): Promise<void> {
-  if (!flags.sql && (flags.offline || flags.roles)) command.error('error: --offline and --roles need --sql')
-  if (flags.offline) {
-    const schema = flags.schema === undefined ? {} : { schema: flags.schema }
-    return print(await migrationPlan(null, { ...schema, roles: flags.roles === true }))
-  }
-  const { settings } = await loadDatabase(flags)
-  await using session = await openSession(settings)
-  if (flags.sql) return print(await migrationPlan(session, { schema: settings.schema, roles: flags.roles === true }))
-  const pending = (await migrationStatus(session, { schema: settings.schema })).filter(({ appliedAt }) => appliedAt === null)
-  if (flags.json) return printJson({ schema: settings.schema, pending: pending.map(({ name }) => name) })
-  if (pending.length === 0) say(`nothing to apply: the schema "${settings.schema}" is up to date`)
-  for (const { name } of pending) print(name)
 }

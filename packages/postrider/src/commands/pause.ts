@@ -1,32 +1,8 @@
-import { PostriderError } from '@postrider/schema'
-import { InvalidArgumentError, type Command } from 'commander'
-import { sql } from 'kysely'
-import { actorOf, withActor } from '../actor.ts'
-import { loadDatabase } from '../config/load.ts'
-import { confirm } from '../confirm.ts'
-import { openDatabase, type Database } from '../connect.ts'
-import { pointInTime } from '../filter.ts'
-import { duration, withDatabase, type DatabaseFlags } from '../options.ts'
-import { printJson, say } from '../print.ts'
-import { wordDuration } from '../table.ts'
-
-interface PauseFlags extends DatabaseFlags {
-  readonly all?: true
-  readonly for?: number
-  readonly reason: string
-  readonly actor?: string
-}
-
-interface ResumeFlags extends DatabaseFlags {
-  readonly all?: true
-  /** `-infinity`: all that has come; `infinity`: nothing of it; or a time. */
-  readonly from: string
-  readonly reason?: string
-  readonly yes?: true
-  readonly actor?: string
-}
-
-const [everything, nothing] = ['-infinity', 'infinity']
+import type { Command } from 'commander'
+import { withActor } from '../actor.ts'
+import { duration, withDatabase } from '../options.ts'
+import type { PauseFlags, ResumeFlags } from '../run/pause.ts'
+import { everything, whence } from '../whence.ts'
 
 export function addPause(program: Command): void {
   withActor(withDatabase(program.command('pause')))
@@ -35,7 +11,10 @@ export function addPause(program: Command): void {
     .option('--all', 'every sink')
     .option('--for <time>', 'go on by itself after this time, such as 30m or 2h', duration)
     .requiredOption('--reason <text>', 'why; everybody sees it')
-    .action(pause)
+    .action(async (sink: string | undefined, flags: PauseFlags, command: Command) => {
+      requireOne(sink, flags, command)
+      await (await import('../run/pause.ts')).pause(sink, flags)
+    })
 }
 
 export function addResume(program: Command): void {
@@ -51,80 +30,12 @@ export function addResume(program: Command): void {
     )
     .option('--reason <text>', 'why; kept in the record')
     .option('-y, --yes', 'do not ask before events are left out')
-    .action(resume)
-}
-
-async function pause(sink: string | undefined, flags: PauseFlags, command: Command): Promise<void> {
-  requireOne(sink, flags, command)
-  const { settings } = await loadDatabase(flags)
-  await using database = openDatabase(settings, 'pause')
-  const forMs = flags.for ?? null
-  const paused = await database.transaction(async (trx) => {
-    const names = sink === undefined ? await namesOf(trx, settings.schema, ['active', 'paused']) : [sink]
-    const { rows } = await sql<{ n: number }>`
-      select coalesce(sum(${sql.ref(`${settings.schema}.pause`)}(
-        name, ${flags.reason}, ${forMs}::float8 * interval '1 millisecond', ${actorOf(flags)})), 0)::int as n
-      from unnest(${names}::text[]) as name`.execute(trx)
-    return rows[0]?.n ?? 0
-  })
-  if (paused === 0) throw noneOf(sink, 'active')
-  if (flags.json) return printJson({ paused })
-  const how = forMs === null ? 'until somebody resumes it' : `for ${wordDuration(forMs)}`
-  say(`${paused === 1 ? (sink ?? 'one sink') : `${paused} sinks`} paused ${how}. Go on: postrider resume ${sink ?? '--all'}`)
-}
-
-async function resume(sink: string | undefined, flags: ResumeFlags, command: Command): Promise<void> {
-  requireOne(sink, flags, command)
-  const { settings } = await loadDatabase(flags)
-  if (flags.from !== everything) {
-    const left = flags.from === nothing ? 'all that has come until now' : `what was written before ${flags.from}`
-    await confirm(`Leave out ${left} at ${sink ?? 'every paused sink'}? It will not be delivered there.`, flags.yes === true)
-  }
-  await using database = openDatabase(settings, 'resume')
-  const resumed = await database.transaction(async (trx) => {
-    const names = sink === undefined ? await namesOf(trx, settings.schema, ['paused']) : [sink]
-    const { rows } = await sql<{ n: number }>`
-      select coalesce(sum(${sql.ref(`${settings.schema}.resume`)}(
-        name, ${flags.reason ?? null}, ${flags.from}::timestamptz, ${actorOf(flags)})), 0)::int as n
-      from unnest(${names}::text[]) as name`.execute(trx)
-    return rows[0]?.n ?? 0
-  })
-  if (resumed === 0) throw noneOf(sink, 'paused, disabled or gone')
-  if (flags.json) return printJson({ resumed })
-  say(`${resumed === 1 ? (sink ?? 'one sink') : `${resumed} sinks`} on the way again; watch with: postrider status`)
-}
-
-type Transaction = Parameters<Parameters<Database['transaction']>[0]>[0]
-
-/** Sinks and endpoints that are in one of these states. */
-async function namesOf(trx: Transaction, schema: string, states: readonly string[]): Promise<string[]> {
-  const { rows } = await sql<{ name: string }>`
-    select name from ${sql.ref(`${schema}.sinks`)} where state = any(${states}::text[]) and not fans_out order by name`.execute(
-    trx,
-  )
-  return rows.map(({ name }) => name)
+    .action(async (sink: string | undefined, flags: ResumeFlags, command: Command) => {
+      requireOne(sink, flags, command)
+      await (await import('../run/pause.ts')).resume(sink, flags)
+    })
 }
 
 function requireOne(sink: string | undefined, { all }: { readonly all?: true }, command: Command): void {
   if ((sink === undefined) !== (all === true)) command.error('error: give the name of a sink, or --all')
-}
-
-function noneOf(sink: string | undefined, state: string): PostriderError {
-  return new PostriderError(
-    'not_found',
-    sink === undefined
-      ? `No sink is ${state}.`
-      : `There is no sink ${sink} that is ${state}. Which there are: postrider sinks list`,
-  )
-}
-
-/** `all`, `skip`, or a time. */
-function whence(text: string): string {
-  if (text === 'all') return everything
-  if (text === 'skip') return nothing
-  try {
-    return pointInTime(text)
-  } catch {
-    throw new InvalidArgumentError('Expected all, skip, or a time: 2026-01-31T08:30:00Z, or 2h for two hours ago.')
-  }
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { filterOf, mustChoose, withEventFilter, withIds, type FilterFlags } from '../filter.ts'
-import { operate, withOperation, type OperateFlags } from '../operate.ts'
+import { withOperation, type OperateFlags } from '../operate-options.ts'
 
 type ReplayFlags = OperateFlags & FilterFlags & { readonly sink: string; readonly asNew?: true; readonly all?: true }
 
@@ -13,6 +13,7 @@ export function addReplay(program: Command): void {
     .action(async (ids: readonly string[] | undefined, flags: ReplayFlags, command: Command) => {
       const filter = filterOf(flags, ids)
       mustChoose(command, filter, flags.all === true, '--since or --type')
+      const { operate } = await import('../run/operate.ts')
       await operate({ kind: 'replay', filter, sink: flags.sink, asNew: flags.asNew === true }, flags)
     })
 }

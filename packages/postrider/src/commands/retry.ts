@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { filterOf, mustChoose, withDeliveryFilter, withIds, type FilterFlags } from '../filter.ts'
-import { operate, withOperation, type OperateFlags } from '../operate.ts'
+import { withOperation, type OperateFlags } from '../operate-options.ts'
 
 type RetryFlags = OperateFlags & FilterFlags & { readonly all?: true }
 
@@ -12,6 +12,7 @@ export function addRetry(parent: Command): void {
     .action(async (ids: readonly string[] | undefined, flags: RetryFlags, command: Command) => {
       const filter = filterOf(flags, ids)
       mustChoose(command, filter, flags.all === true, '--sink or --code')
+      const { operate } = await import('../run/operate.ts')
       await operate({ kind: 'retry', filter, sink: null, asNew: false }, flags)
     })
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { filterOf, mustChoose, withDeliveryFilter, withIds, words, type FilterFlags } from '../filter.ts'
-import { operate, withOperation, type OperateFlags } from '../operate.ts'
+import { withOperation, type OperateFlags } from '../operate-options.ts'
 
 type SkipFlags = OperateFlags & FilterFlags & { readonly all?: true }
 
@@ -15,6 +15,7 @@ export function addSkip(program: Command): void {
       const filter = filterOf(flags, ids)
       mustChoose(command, filter, flags.all === true, '--sink or --key')
       if (flags.reason === undefined) command.error("error: required option '--reason <text>' not specified")
+      const { operate } = await import('../run/operate.ts')
       await operate({ kind: 'skip', filter: flags.all ? { state: waiting, ...filter } : filter, sink: null, asNew: false }, flags)
     })
 }

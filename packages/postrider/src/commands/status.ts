@@ -1,21 +1,6 @@
 import type { Command } from 'commander'
-import { loadDatabase } from '../config/load.ts'
-import { openDatabase } from '../connect.ts'
-import { seconds, withDatabase, type DatabaseFlags } from '../options.ts'
-import { print, printJson, say } from '../print.ts'
-import { openScreen } from '../screen.ts'
-import { readStatus, type Status } from '../status.ts'
-import { watch } from '../watch.ts'
-import { advise, wordStatus } from '../word-status.ts'
-
-interface StatusFlags extends DatabaseFlags {
-  /** In ms; true: the default. */
-  readonly watch?: number | true
-}
-
-const watchMs = 2_000
-/** Rows of a screen that are no sinks: titles, relays, what to do. */
-const otherRows = 8
+import { seconds, withDatabase } from '../options.ts'
+import type { StatusFlags } from '../run/status.ts'
 
 export function addStatus(program: Command): void {
   withDatabase(program.command('status'))
@@ -25,33 +10,5 @@ export function addStatus(program: Command): void {
       'again and again until Ctrl-C; with --json a line each time (default: 2)',
       seconds(0.5, 3_600),
     )
-    .action(status)
-}
-
-async function status(flags: StatusFlags): Promise<void> {
-  const { settings } = await loadDatabase(flags)
-  await using database = openDatabase(settings, 'status')
-  if (flags.watch === undefined) {
-    const now = await readStatus(database, settings.schema)
-    if (flags.json) printJson(now)
-    else show(now)
-    return
-  }
-  const everyMs = flags.watch === true ? watchMs : flags.watch
-  using screen = openScreen(process.stdout)
-  await watch(async () => {
-    const now = await readStatus(database, settings.schema)
-    if (flags.json) printJson({ at: new Date(), ...now })
-    else screen.draw([...wordStatus(now, screen.rows - otherRows - now.relays.length).split('\n'), '', ...advise(now)])
-    return everyMs
-  })
-}
-
-function show(now: Status): void {
-  if (now.sinks.length === 0) {
-    say(`The schema "${now.schema}" is there, and no sink has been seen yet. A relay brings its sinks: postrider start`)
-    return
-  }
-  print(wordStatus(now))
-  for (const advice of advise(now)) say(advice)
+    .action(async (flags: StatusFlags) => (await import('../run/status.ts')).status(flags))
 }

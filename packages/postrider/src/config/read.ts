@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { extname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { PostriderError } from '@postrider/schema'
-import { parseJson, parseYaml } from './parse.ts'
+import { parseJson } from './parse-json.ts'
 
 /** Looked for in the working directory, in this order. */
 export const defaultNames: readonly string[] = ['ts', 'mts', 'js', 'mjs', 'yaml', 'yml', 'json'].map(
@@ -46,8 +46,10 @@ async function contentOf(path: string): Promise<unknown> {
       return module.default
     }
     case '.yaml':
-    case '.yml':
+    case '.yml': {
+      const { parseYaml } = await import('./parse-yaml.ts')
       return parseYaml(await readFile(path, 'utf8'))
+    }
     case '.json':
       return parseJson(await readFile(path, 'utf8'))
     default:

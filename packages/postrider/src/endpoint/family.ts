@@ -1,25 +1,10 @@
 import type { SinkFamily } from '@postrider/relay'
 import { PostriderError } from '@postrider/schema'
 import { createWebhookEndpoints, sealerOf, type Sealer } from '@postrider/webhook'
-import { InvalidArgumentError } from 'commander'
 import type { Settings } from '../config.ts'
 import { loadOneSink, type ConfigFlags } from '../config/load.ts'
 import { ownPlaces } from '../own-places.ts'
 import { endpointsOptions } from '../sinks.ts'
-
-/** `hooks/acme`: an endpoint, and the sink that it belongs to. */
-export interface EndpointName {
-  readonly sink: string
-  readonly name: string
-  readonly whole: string
-}
-
-/** For an argument that names an endpoint. */
-export function endpointName(text: string): EndpointName {
-  const [, sink = '', name = ''] = /^([a-z0-9][a-z0-9_-]{0,62})\/([a-z0-9][a-z0-9_-]{0,62})$/.exec(text) ?? []
-  if (name === '') throw new InvalidArgumentError('Expected the name of a sink and of its endpoint, such as hooks/acme.')
-  return { sink, name, whole: text }
-}
 
 /** What the configuration says about the endpoints of a sink. */
 export interface Family {

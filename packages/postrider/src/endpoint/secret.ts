@@ -1,23 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { PostriderError } from '@postrider/schema'
 import { generateSecret, type Sealer } from '@postrider/webhook'
-import type { Command } from 'commander'
-
-export interface SecretFlags {
-  readonly secret?: string
-  readonly secretFile?: string
-}
-
-/** `--secret` and `--secret-file`. A secret itself is never an argument: those can be seen in the list of processes. */
-export function withSecret(command: Command): Command {
-  return command
-    .option(
-      '--secret <reference>',
-      'where the relay finds it: env:NAME or file:/path (default: a new one, printed once)',
-      reference,
-    )
-    .option('--secret-file <file>', 'file with the secret, to be sealed; - reads it from stdin')
-}
+import type { SecretFlags } from './options.ts'
 
 /** A secret as it will be stored, and as it is shown once, if it is new. */
 export interface NewSecret {
@@ -46,12 +30,6 @@ function readSecret(file: string): string {
       `--secret-file: ${file} cannot be read (${error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'})`,
     )
   }
-}
-
-function reference(text: string): string {
-  if (/^(?:env:[A-Za-z_][A-Za-z0-9_]*|file:\/.+)$/.test(text)) return text
-  // Not as an error of the argument: Commander would repeat what was given, which looks like a secret.
-  throw refuse('--secret: expected env:NAME or file:/path; a secret itself goes into a file: --secret-file')
 }
 
 function refuse(problem: string): PostriderError {

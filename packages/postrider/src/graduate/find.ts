@@ -1,16 +1,8 @@
 import { PostriderError } from '@postrider/schema'
-import { InvalidArgumentError } from 'commander'
 import { sql } from 'kysely'
 import { columns, type Cutover, type Graduation } from './cutover.ts'
 
 type Place = Pick<Graduation, 'database' | 'schema'>
-
-/** For an argument that names a cutover. */
-export function cutoverNumber(text: string): string {
-  if (!/^\d{1,18}$/.test(text))
-    throw new InvalidArgumentError('Expected the number of a cutover, as in: postrider graduate status.')
-  return text
-}
 
 /**
  * A cutover by its number.

@@ -2,6 +2,7 @@ import { PostriderError } from '@postrider/schema'
 import { sql } from 'kysely'
 import { wordDuration } from '../table.ts'
 import type { Graduation } from './cutover.ts'
+import { standardGates } from './standard-gates.ts'
 
 /** A condition that holds before a consumer is moved. */
 export interface Gate {
@@ -25,8 +26,6 @@ export interface GateOptions {
   /** The group need not exist. */
   readonly newGroup?: boolean
 }
-
-export const standardGates = { maxAgeMs: 86_400_000, minEvents: 1, lagMs: 5_000 } as const
 
 /** Every gate, open or not, in the order in which one would see to them. */
 export async function readGates(options: GateOptions, graduation: Graduation): Promise<readonly Gate[]> {

@@ -1,10 +1,7 @@
 import { PostriderError } from '@postrider/schema'
 import { sql, type RawBuilder } from 'kysely'
 import type { Database } from '../connect.ts'
-
-/** Where an event is at a sink. */
-export const listedStates = ['pending', 'scheduled', 'retrying', 'blocked', 'dead', 'delivered'] as const
-export type ListedState = (typeof listedStates)[number]
+import type { ListedState } from './listed-states.ts'
 
 export interface ListFilter {
   readonly sink: string | null

@@ -1,36 +1,9 @@
 import { Argument, Option, type Command } from 'commander'
-import { sql } from 'kysely'
-import { actorOf, withActor } from '../../actor.ts'
-import { openDatabase } from '../../connect.ts'
-import { endpointName, loadFamily, type EndpointName } from '../../endpoint/family.ts'
-import {
-  formats,
-  storedHeaders,
-  types,
-  withHeaders,
-  withVerification,
-  type HeaderFlags,
-  type VerificationFlags,
-} from '../../endpoint/options.ts'
-import { allowPing } from '../../endpoint/limit-pings.ts'
-import { ping, wordPing, type Ping } from '../../endpoint/ping.ts'
-import { newSecret, withSecret, type SecretFlags } from '../../endpoint/secret.ts'
-import { exitCodes } from '../../exit.ts'
-import { wholeNumber, withDatabase, type DatabaseFlags } from '../../options.ts'
-import { print, printJson, say } from '../../print.ts'
-
-type AddFlags = DatabaseFlags &
-  SecretFlags &
-  HeaderFlags &
-  VerificationFlags & {
-    readonly url: string
-    readonly types?: readonly string[]
-    readonly tenant?: string
-    readonly format?: string
-    readonly starts: 'now' | 'beginning'
-    readonly lanes?: number
-    readonly actor?: string
-  }
+import { withActor } from '../../actor.ts'
+import { endpointName, type EndpointName } from '../../endpoint/name.ts'
+import { formats, types, withHeaders, withVerification, withSecret } from '../../endpoint/options.ts'
+import { wholeNumber, withDatabase } from '../../options.ts'
+import type { AddFlags } from '../../run/endpoints/add.ts'
 
 export function addAdd(command: Command): void {
   withActor(withVerification(withSecret(withHeaders(withDatabase(command.command('add'))))))
@@ -42,55 +15,5 @@ export function addAdd(command: Command): void {
     .addOption(new Option('--format <format>', 'what is sent (default: as the sink)').choices(formats))
     .addOption(new Option('--starts <where>', 'where it begins to read the log').choices(['now', 'beginning']).default('now'))
     .option('--lanes <n>', 'ordered shares of its stream (default: as the sink, mostly 1)', wholeNumber(1, 64))
-    .action(add)
-}
-
-async function add(name: EndpointName, flags: AddFlags): Promise<void> {
-  const { settings, endpoints, talkative, sealer } = await loadFamily(name.sink, flags)
-  const verification = flags.verification ?? 'ping'
-  const secret = newSecret(flags, name.whole, name.sink, sealer)
-  const row = {
-    url: flags.url,
-    secrets: { current: [secret.stored] },
-    headers: storedHeaders(flags, name.whole, sealer),
-    format: flags.format ?? null,
-  }
-  // Nothing is written that the relay could not use.
-  await endpoints.open({ name: name.whole, settings: row })[Symbol.asyncDispose]()
-
-  await using database = openDatabase(settings, 'endpoints add')
-  const by = actorOf(flags)
-  if (verification !== 'none')
-    await allowPing(database, settings.schema, { sink: name.sink, endpoint: name.whole, url: row.url, actor: by })
-  await database.transaction(async (trx) => {
-    await sql`
-      select name from ${sql.ref(`${settings.schema}.add_endpoint`)}(
-        sink => ${name.sink}, name => ${name.name}, url => ${row.url}, secrets => ${JSON.stringify(row.secrets)}::jsonb,
-        types => ${flags.types ?? null}::text[], tenant => ${flags.tenant ?? null}, headers => ${JSON.stringify(row.headers)}::jsonb,
-        state => ${verification === 'none' ? 'active' : 'pending'}, starts => ${flags.starts}, lanes => ${flags.lanes ?? null}::int,
-        format => ${row.format}, verification => ${verification}, actor => ${by})`.execute(trx)
-  })
-
-  // Before anything else can fail: it is shown this once.
-  if (!flags.json && secret.shown !== null) {
-    say(`${name.whole} is there. Its secret, which is not shown again:`)
-    print(secret.shown)
-  }
-  const answered = verification === 'none' ? null : await ping(talkative, name.whole, row)
-  if (answered?.ok === true) {
-    await database.transaction((trx) =>
-      sql`select ${sql.ref(`${settings.schema}.verify_endpoint`)}(${name.whole}, 'ping', ${by})`.execute(trx),
-    )
-  }
-  tell(name.whole, answered, secret.shown, flags)
-  if (answered?.ok === false) process.exitCode = exitCodes.checkFailed
-}
-
-function tell(endpoint: string, answered: Ping | null, shown: string | null, { json }: AddFlags): void {
-  const state = answered?.ok === false ? 'pending' : 'active'
-  if (json) return printJson({ endpoint, state, ...(shown !== null && { secret: shown }), ping: answered })
-  if (answered === null) return say(`${endpoint} is active.`)
-  if (answered.ok) return say(`ping: ${wordPing(answered)}. ${endpoint} is active.`)
-  say(`ping: ${wordPing(answered)}. ${endpoint} stays pending, and what is written meanwhile waits for it.`)
-  say(`Look closer: postrider endpoints ping ${endpoint}. Try again: postrider endpoints enable ${endpoint}`)
+    .action(async (name: EndpointName, flags: AddFlags) => (await import('../../run/endpoints/add.ts')).add(name, flags))
 }

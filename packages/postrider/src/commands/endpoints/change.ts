@@ -1,37 +1,11 @@
-import { PostriderError } from '@postrider/schema'
 import { Argument, Option, type Command } from 'commander'
-import { sql } from 'kysely'
-import { actorOf, withActor } from '../../actor.ts'
-import { openDatabase } from '../../connect.ts'
-import { endpointName, loadFamily, type EndpointName } from '../../endpoint/family.ts'
-import {
-  formats,
-  storedHeaders,
-  types,
-  withHeaders,
-  withVerification,
-  type HeaderFlags,
-  type VerificationFlags,
-} from '../../endpoint/options.ts'
-import { allowPing } from '../../endpoint/limit-pings.ts'
-import { ping, wordPing } from '../../endpoint/ping.ts'
-import { changeEndpoint, readEndpoint } from '../../endpoint/row.ts'
-import { collect, withDatabase, type DatabaseFlags } from '../../options.ts'
-import { printJson, say } from '../../print.ts'
+import { withActor } from '../../actor.ts'
+import { endpointName, type EndpointName } from '../../endpoint/name.ts'
+import { formats, types, withHeaders, withVerification } from '../../endpoint/options.ts'
+import { collect, withDatabase } from '../../options.ts'
+import type { ChangeFlags } from '../../run/endpoints/change.ts'
 
-type ChangeFlags = DatabaseFlags &
-  HeaderFlags &
-  VerificationFlags & {
-    readonly url?: string
-    readonly types?: readonly string[]
-    readonly allTypes?: true
-    readonly tenant?: string
-    readonly anyTenant?: true
-    readonly dropHeader?: readonly string[]
-    readonly format?: string
-    readonly reason?: string
-    readonly actor?: string
-  }
+const changing = ['url', 'types', 'allTypes', 'tenant', 'anyTenant', 'header', 'dropHeader', 'format'] as const
 
 export function addChange(command: Command): void {
   withActor(withVerification(withHeaders(withDatabase(command.command('change')))))
@@ -45,60 +19,10 @@ export function addChange(command: Command): void {
     .option('--drop-header <name>', 'no longer send this header; may be given several times', collect(String))
     .addOption(new Option('--format <format>', 'what is sent').choices([...formats, 'default']))
     .option('--reason <text>', 'why; kept in the record')
-    .action(change)
-}
-
-async function change({ sink, whole }: EndpointName, flags: ChangeFlags, command: Command): Promise<void> {
-  const { url, format } = flags
-  const filters = {
-    ...((flags.types !== undefined || flags.allTypes) && { types: flags.types ?? null }),
-    ...((flags.tenant !== undefined || flags.anyTenant) && { tenant: flags.tenant ?? null }),
-  }
-  const touchesHeaders = flags.header !== undefined || flags.dropHeader !== undefined
-  if (url === undefined && format === undefined && !touchesHeaders && Object.keys(filters).length === 0) {
-    command.error('error: nothing to change: give --url, --types, --tenant, --header, --drop-header or --format')
-  }
-  const { settings, endpoints, talkative, sealer } = await loadFamily(sink, flags)
-  await using database = openDatabase(settings, 'endpoints change')
-  const row = await database.transaction((trx) => readEndpoint(trx, settings.schema, whole))
-  const changes = {
-    ...filters,
-    ...(url !== undefined && { url }),
-    ...(format !== undefined && { format: format === 'default' ? null : format }),
-    ...(touchesHeaders && { headers: { ...without(row.headers, namesOf(flags)), ...storedHeaders(flags, whole, sealer) } }),
-  }
-  const changed = { ...row, ...changes }
-  await endpoints.open({ name: whole, settings: changed })[Symbol.asyncDispose]()
-
-  const verification = url === undefined || url === row.url ? 'none' : (flags.verification ?? row.verification)
-  if (verification !== 'none')
-    await allowPing(database, settings.schema, { sink, endpoint: whole, url: changed.url, actor: actorOf(flags) })
-  const answered = verification === 'none' ? null : await ping(talkative, whole, changed)
-  if (answered?.ok === false) {
-    throw new PostriderError(
-      'invalid_endpoint',
-      `ping at the new address: ${wordPing(answered)}. Nothing was changed; --verification none changes it all the same`,
-    )
-  }
-  const by = { actor: actorOf(flags), reason: flags.reason ?? null }
-  await database.transaction(async (trx) => {
-    const now = await readEndpoint(trx, settings.schema, whole, true)
-    if (JSON.stringify([now.url, now.headers]) !== JSON.stringify([row.url, row.headers])) {
-      throw new PostriderError('invalid_endpoint', 'it was changed by somebody else meanwhile; nothing was changed here')
-    }
-    await changeEndpoint(trx, settings.schema, whole, changes, by)
-    if (answered !== null)
-      await sql`select ${sql.ref(`${settings.schema}.verify_endpoint`)}(${whole}, 'ping', ${by.actor})`.execute(trx)
-  })
-  if (flags.json) printJson({ endpoint: whole, changed: Object.keys(changes).toSorted(), ping: answered })
-  else say(`${answered === null ? '' : `ping: ${wordPing(answered)}. `}${whole} is changed, for what waits too.`)
-}
-
-/** Headers that are set anew or go. */
-function namesOf({ header = [], dropHeader = [] }: ChangeFlags): ReadonlySet<string> {
-  return new Set([...header.map(([name]) => name), ...dropHeader].map((name) => name.toLowerCase()))
-}
-
-function without(headers: Readonly<Record<string, string>>, names: ReadonlySet<string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => !names.has(name.toLowerCase())))
+    .action(async (name: EndpointName, flags: ChangeFlags, command: Command) => {
+      if (changing.every((option) => flags[option] === undefined)) {
+        command.error('error: nothing to change: give --url, --types, --tenant, --header, --drop-header or --format')
+      }
+      await (await import('../../run/endpoints/change.ts')).change(name, flags)
+    })
 }

@@ -1,16 +1,7 @@
 import type { Command } from 'commander'
-import { loadDatabase } from '../../config/load.ts'
-import { openDatabase } from '../../connect.ts'
 import { rate } from '../../filter.ts'
-import { assess, queryNames, queryOf } from '../../graduate/assess.ts'
-import { wordAssessment } from '../../graduate/word-assessment.ts'
-import { withDatabase, type DatabaseFlags } from '../../options.ts'
-import { print, printJson, say } from '../../print.ts'
-
-interface AssessFlags extends DatabaseFlags {
-  readonly capacity?: number
-  readonly explain?: true
-}
+import { withDatabase } from '../../options.ts'
+import type { AssessFlags } from '../../run/graduate/assess.ts'
 
 export function addAssess(command: Command): void {
   withDatabase(command.command('assess'))
@@ -19,18 +10,5 @@ export function addAssess(command: Command): void {
     )
     .option('--capacity <rate>', 'what this database was measured to take, such as 10000/s', rate)
     .option('--explain', 'print the queries behind the figures instead of asking them')
-    .action(run)
-}
-
-async function run(flags: AssessFlags): Promise<void> {
-  const { settings } = await loadDatabase(flags)
-  if (flags.explain) {
-    const queries = queryNames.map((name) => [name, queryOf(name, settings.schema)] as const)
-    return flags.json ? printJson(Object.fromEntries(queries)) : print(queries.map(([, text]) => `${text};`).join('\n\n'))
-  }
-  await using database = openDatabase(settings, 'graduate assess')
-  const found = await assess(flags.capacity ?? null, { database, schema: settings.schema })
-  if (flags.json) return printJson({ capacity: flags.capacity ?? null, assessments: found })
-  if (found.length === 0) return say('The log is empty: there is nothing to assess.')
-  print(found.map(wordAssessment).join('\n\n'))
+    .action(async (flags: AssessFlags) => (await import('../../run/graduate/assess.ts')).run(flags))
 }

@@ -1,18 +1,7 @@
 import { Argument, type Command } from 'commander'
-import { actorOf, withActor } from '../../actor.ts'
-import { confirm } from '../../confirm.ts'
-import { loadDatabase } from '../../config/load.ts'
-import { openDatabase } from '../../connect.ts'
-import { cutoverById, cutoverNumber } from '../../graduate/find.ts'
-import { finishCutover } from '../../graduate/finish.ts'
-import { withDatabase, type DatabaseFlags } from '../../options.ts'
-import { printJson, say } from '../../print.ts'
-
-interface FinishFlags extends DatabaseFlags {
-  readonly reason?: string
-  readonly yes?: true
-  readonly actor?: string
-}
+import { withActor } from '../../actor.ts'
+import { cutoverNumber, withDatabase } from '../../options.ts'
+import type { FinishFlags } from '../../run/graduate/finish.ts'
 
 export function addFinish(command: Command): void {
   withActor(withDatabase(command.command('finish')))
@@ -20,19 +9,5 @@ export function addFinish(command: Command): void {
     .addArgument(new Argument('<cutover>', 'its number, as in: postrider graduate status').argParser(cutoverNumber))
     .option('--reason <text>', 'why; kept in the record')
     .option('-y, --yes', 'do not ask')
-    .action(run)
-}
-
-async function run(id: string, flags: FinishFlags): Promise<void> {
-  const { settings } = await loadDatabase(flags)
-  await using database = openDatabase(settings, 'graduate finish')
-  const place = { database, schema: settings.schema }
-  const { consumer, types, sink } = await cutoverById(id, place)
-  await confirm(
-    `Leave ${types.join(', ')} of ${consumer} where they are? It cannot be rolled back to ${sink} then.`,
-    flags.yes === true,
-  )
-  const finished = await finishCutover(id, { actor: actorOf(flags), reason: flags.reason ?? null }, place)
-  if (flags.json) return printJson(finished)
-  say(`cutover ${id} is finished. When nothing of ${sink} is left, take it out of the configuration.`)
+    .action(async (id: string, flags: FinishFlags) => (await import('../../run/graduate/finish.ts')).run(id, flags))
 }

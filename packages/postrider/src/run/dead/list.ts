@@ -1,11 +1,11 @@
 import { sql } from 'kysely'
-import { loadDatabase } from '../config/load.ts'
-import { openDatabase } from '../connect.ts'
-import { filterOf, type FilterFlags } from '../filter.ts'
-import type { DatabaseFlags } from '../options.ts'
-import { plain, print, printJson, say } from '../print.ts'
-import { renderTable, wordDuration } from '../table.ts'
-import { findLetters, type Place } from './letters.ts'
+import { loadDatabase } from '../../config/load.ts'
+import { openDatabase } from '../../connect.ts'
+import { filterOf, type FilterFlags } from '../../filter.ts'
+import type { DatabaseFlags } from '../../options.ts'
+import { plain, print, printJson, say } from '../../print.ts'
+import { renderTable, wordDuration } from '../../table.ts'
+import { findLetters, type Place } from '../../dead/letters.ts'
 
 export type ListFlags = DatabaseFlags & FilterFlags & { readonly limit: number }
 

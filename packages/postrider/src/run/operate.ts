@@ -1,38 +1,14 @@
 import { PostriderError } from '@postrider/schema'
-import type { Command } from 'commander'
-import { actorOf, withActor } from './actor.ts'
-import { loadDatabase } from './config/load.ts'
-import { confirm } from './confirm.ts'
-import { openDatabase } from './connect.ts'
-import { rate, type Filter } from './filter.ts'
-import { follow } from './follow.ts'
-import { hasEnded, Operations, wordCount, wordOperation, type Operation, type OperationKind, type Preview } from './operation.ts'
-import { withDatabase, type DatabaseFlags } from './options.ts'
-import { plain, print, printJson, say } from './print.ts'
-import { renderTable } from './table.ts'
-
-/** What every command takes that starts an operation. */
-export interface OperateFlags extends DatabaseFlags {
-  readonly dryRun?: true
-  readonly yes?: true
-  readonly wait?: true
-  readonly rate?: number
-  readonly reason?: string
-  readonly actor?: string
-  readonly quiet?: true
-}
-
-/** `--dry-run`, `--yes`, `--wait`, `--rate`, `--reason`, `--actor`, and those of a database. */
-export function withOperation(command: Command): Command {
-  return withActor(
-    withDatabase(command)
-      .option('--dry-run', 'only say how many it concerns, with a sample')
-      .option('-y, --yes', 'do not ask')
-      .option('--wait', 'wait for the end, and show the progress')
-      .option('--rate <rate>', 'no faster than this, such as 100/s', rate)
-      .option('--reason <text>', 'why; kept in the audit trail'),
-  )
-}
+import { actorOf } from '../actor.ts'
+import { loadDatabase } from '../config/load.ts'
+import { confirm } from '../confirm.ts'
+import { openDatabase } from '../connect.ts'
+import type { Filter } from '../filter.ts'
+import { follow } from '../follow.ts'
+import { hasEnded, Operations, wordCount, wordOperation, type Operation, type OperationKind, type Preview } from '../operation.ts'
+import type { OperateFlags } from '../operate-options.ts'
+import { plain, print, printJson, say } from '../print.ts'
+import { renderTable } from '../table.ts'
 
 /** What a command does to what matches. */
 export interface Task {

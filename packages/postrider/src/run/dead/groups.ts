@@ -1,9 +1,9 @@
 import { sql } from 'kysely'
-import { loadDatabase } from '../config/load.ts'
-import { openDatabase } from '../connect.ts'
-import type { DatabaseFlags } from '../options.ts'
-import { plain, print, printJson, say } from '../print.ts'
-import { renderTable, wordDuration } from '../table.ts'
+import { loadDatabase } from '../../config/load.ts'
+import { openDatabase } from '../../connect.ts'
+import type { DatabaseFlags } from '../../options.ts'
+import { plain, print, printJson, say } from '../../print.ts'
+import { renderTable, wordDuration } from '../../table.ts'
 
 export type GroupFlags = DatabaseFlags & { readonly sink?: string; readonly limit: number }
 

@@ -1,10 +1,10 @@
 import { PostriderError } from '@postrider/schema'
 import { sql } from 'kysely'
-import { loadDatabase } from '../config/load.ts'
-import { openDatabase } from '../connect.ts'
-import type { DatabaseFlags } from '../options.ts'
-import { plain, print, style } from '../print.ts'
-import { renderTable, wordDuration } from '../table.ts'
+import { loadDatabase } from '../../config/load.ts'
+import { openDatabase } from '../../connect.ts'
+import type { DatabaseFlags } from '../../options.ts'
+import { plain, print, style } from '../../print.ts'
+import { renderTable, wordDuration } from '../../table.ts'
 
 export type ShowFlags = DatabaseFlags & { readonly sink?: string; readonly full?: true }
 

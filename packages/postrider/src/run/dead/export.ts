@@ -1,18 +1,17 @@
 import { once } from 'node:events'
 import { sql } from 'kysely'
-import { loadDatabase } from '../config/load.ts'
-import { openDatabase } from '../connect.ts'
-import { filterOf, type FilterFlags } from '../filter.ts'
-import type { DatabaseFlags } from '../options.ts'
-import { say } from '../print.ts'
-import { Progress } from '../progress.ts'
-import { findLetters } from './letters.ts'
+import { loadDatabase } from '../../config/load.ts'
+import { openDatabase } from '../../connect.ts'
+import { filterOf, type FilterFlags } from '../../filter.ts'
+import type { DatabaseFlags } from '../../options.ts'
+import { say } from '../../print.ts'
+import { Progress } from '../../progress.ts'
+import { findLetters } from '../../dead/letters.ts'
+
+export type ExportFlags = DatabaseFlags & FilterFlags & { readonly quiet?: true }
 
 /** Dead letters on stdout, a line of JSON for each, exactly as the database writes it. */
-export async function exportLetters(
-  ids: readonly string[] | undefined,
-  flags: DatabaseFlags & FilterFlags & { readonly quiet?: true },
-): Promise<void> {
+export async function exportLetters(ids: readonly string[] | undefined, flags: ExportFlags): Promise<void> {
   const { settings } = await loadDatabase(flags)
   await using database = openDatabase(settings, 'dead export')
   using progress = new Progress('exported', { json: false, quiet: flags.quiet === true || process.stdout.isTTY })

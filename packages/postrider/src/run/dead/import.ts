@@ -1,14 +1,14 @@
 import { createReadStream } from 'node:fs'
 import { PostriderError } from '@postrider/schema'
 import { sql, type Transaction } from 'kysely'
-import { actorOf } from '../actor.ts'
-import { loadDatabase } from '../config/load.ts'
-import { confirm } from '../confirm.ts'
-import { openDatabase } from '../connect.ts'
-import type { DatabaseFlags } from '../options.ts'
-import { printJson, say } from '../print.ts'
-import { Progress } from '../progress.ts'
-import type { Views } from '../views.ts'
+import { actorOf } from '../../actor.ts'
+import { loadDatabase } from '../../config/load.ts'
+import { confirm } from '../../confirm.ts'
+import { openDatabase } from '../../connect.ts'
+import type { DatabaseFlags } from '../../options.ts'
+import { printJson, say } from '../../print.ts'
+import { Progress } from '../../progress.ts'
+import type { Views } from '../../views.ts'
 
 export type ImportFlags = DatabaseFlags & {
   readonly yes?: true

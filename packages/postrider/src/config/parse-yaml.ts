@@ -1,6 +1,6 @@
 import { parseDocument, type YAMLError } from 'yaml'
 
-// What these parsers say about a fault may repeat the text that they stumbled over, which may be a secret; a password that
+// What the parser says about a fault may repeat the text that it stumbled over, which may be a secret; a password that
 // begins with `*`, `!` or `|` is a word of YAML's own. So the place is told, and never the text; and no cause is kept.
 
 /** @throws Error whose message is safe to show */
@@ -14,17 +14,6 @@ export function parseYaml(text: string): unknown {
   } catch (error) {
     // oxlint-disable-next-line preserve-caught-error -- it quotes the text
     throw new Error(error instanceof Error ? bare(error.message) : 'it is no YAML')
-  }
-}
-
-/** @throws Error whose message is safe to show */
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown
-  } catch (error) {
-    const message = error instanceof Error ? error.message : 'it is no JSON'
-    // oxlint-disable-next-line preserve-caught-error -- it quotes the text
-    throw new Error(message.replace(/"[^]*"/, '"…"').replaceAll(/\s+/g, ' '))
   }
 }
 
