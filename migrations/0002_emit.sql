@@ -177,6 +177,42 @@ create function postrider.lock_of(key text) returns bigint
   language sql immutable
   return hashtextextended('postrider.key:' || key, 0);
 
+-- The gate, between producers and relays that sleep: a relay that falls asleep holds it, and only then does a producer pay for
+-- NOTIFY. It is of eight locks, and a producer takes one of them, so that many who commit at once don't stand in line for one.
+create function postrider.gate_lock(nr int) returns bigint
+  language sql immutable parallel safe
+  return hashtextextended('postrider.wake', 0) + nr;
+
+-- Closes the gate for this session, without waiting: `ours`; `theirs` when another relay holds it; `open` when a producer's
+-- transaction keeps it open.
+create function postrider.close_gate() returns text
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as
+$$
+begin
+  if not pg_try_advisory_lock(postrider.gate_lock(0)) then
+    if not pg_try_advisory_lock_shared(postrider.gate_lock(0)) then
+      return 'theirs';
+    end if;
+    perform pg_advisory_unlock_shared(postrider.gate_lock(0));
+    return 'open';
+  end if;
+  for nr in 1..7 loop
+    if not pg_try_advisory_lock(postrider.gate_lock(nr)) then
+      perform pg_advisory_unlock(postrider.gate_lock(taken)) from generate_series(0, nr - 1) as taken;
+      return 'open';
+    end if;
+  end loop;
+  return 'ours';
+end
+$$;
+
+-- Opens it again: true when this session held it.
+create function postrider.open_gate() returns boolean
+  language sql volatile set search_path = pg_catalog, pg_temp as
+$$
+  select bool_and(pg_advisory_unlock(postrider.gate_lock(nr))) from generate_series(0, 7) as nr
+$$;
+
 create function postrider.emit(events jsonb) returns setof uuid
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
@@ -281,10 +317,9 @@ begin
     return; -- an empty array
   end if;
 
-  -- The gate: a relay that sleeps holds this lock exclusively, and only then does a producer pay for NOTIFY.
   -- Taken shared until the end of the transaction, so that no relay can fall asleep between this insert and its commit.
   if current_setting('postrider.wake', true) is distinct from 'off'
-     and not pg_try_advisory_xact_lock_shared(hashtextextended('postrider.wake', 0)) then
+     and not pg_try_advisory_xact_lock_shared(postrider.gate_lock(pg_backend_pid() % 8)) then
     notify postrider;
   end if;
 end

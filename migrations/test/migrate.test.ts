@@ -187,7 +187,7 @@ describe('another name for the schema', () => {
     const listener = await db.client()
     const heard: string[] = []
     listener.on('notification', ({ channel, payload }) => heard.push(`${channel}:${payload}`))
-    await listener.query(`listen ${schema}; select pg_advisory_lock(hashtextextended('${schema}.wake', 0))`)
+    await listener.query(`listen ${schema}; select ${schema}.close_gate()`)
     const [id, next] = await emit(
       client,
       [

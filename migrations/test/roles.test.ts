@@ -198,9 +198,7 @@ describe('a relay', () => {
     await run(`select postrider.gone_sink('shop', $1, 1, 'x'), postrider.close_circuit('shop')`, [relay])
     // wake and end
     await run(`listen postrider; notify postrider, 'due'; unlisten postrider`)
-    await run(
-      `select pg_try_advisory_lock(hashtextextended('postrider.wake', 0)), pg_advisory_unlock(hashtextextended('postrider.wake', 0))`,
-    )
+    await run(`select postrider.close_gate(), postrider.open_gate()`)
     await run(`delete from postrider.deliveries where sink = 'shop' and position = $1`, [next?.position])
     await run(`delete from postrider.checkpoints where sink = 'shop' and fence < 2`)
     await run('delete from postrider.relays where id = $1', [relay])

@@ -34,7 +34,7 @@ export async function fillDatabase(db: TestDatabase): Promise<pg.Client> {
 /** Holds the gate as a relay does that sleeps: from now on whoever emits has to notify. */
 export async function closeGate(db: TestDatabase): Promise<void> {
   const client = await db.client()
-  await client.query(`select pg_advisory_lock(hashtextextended('postrider.wake', 0))`)
+  await client.query(`select postrider.close_gate()`)
 }
 
 /** A transaction that has emitted and stays open. */

@@ -4,6 +4,7 @@ import { partsOf } from './cursor.ts'
 import { connectionConfig, planSettings } from './database.ts'
 import { openListener, type Listener } from './listener.ts'
 import type { Settings } from './options.ts'
+import { Pause } from './pause.ts'
 import { Bell, waitFor, within } from './wait.ts'
 
 /** Who is woken, and by what. */
@@ -18,14 +19,8 @@ export interface Sleepers {
   operations(): void
 }
 
-/**
- * After news, look once more this soon before falling asleep: under load nobody sleeps, and nobody notifies. When the database
- * is busy it is left alone for longer, so that producers have it, and pages hold more events: for so many times as long as
- * it takes to answer, up to a bound.
- */
-const linger = { leastMs: 2, mostMs: 20, times: 8 }
-/** Weight of the newest look in what is known of its duration: one slow look says little. */
-const newestCounts = 0.1
+/** After news, look once more this soon before falling asleep: under load nobody sleeps, and nobody notifies. */
+const lingerMs = 2
 /** While a producer's transaction keeps the gate open, look this often: the first delay and the last. */
 const openGateMs = { first: 1, last: 50 }
 const probeEveryMs = 15_000
@@ -55,8 +50,7 @@ export class Wake {
   readonly #sleepers: Sleepers
   readonly #bell = new Bell()
   #seen: string | null = null
-  /** How long a look takes, smoothed. */
-  #lookMs = 0
+  readonly #pause = new Pause()
   #listener: Listener | null = null
   /** The channel has proven that it delivers, by a probe of our own that came back. */
   #proven = false
@@ -70,10 +64,6 @@ export class Wake {
     this.#settings = settings
     this.#relay = relay
     this.#sleepers = sleepers
-  }
-
-  get #lingerMs(): number {
-    return Math.min(linger.mostMs, Math.max(linger.leastMs, linger.times * this.#lookMs))
   }
 
   get state(): 'listening' | 'polling' {
@@ -123,7 +113,7 @@ export class Wake {
         if (news) {
           if (gate !== 'open' && !rung) publish('postrider:wake', { source: 'poll', news })
           openFor = openGateMs.first
-          await this.#bell.wait(this.#lingerMs, signal)
+          await this.#bell.wait(Math.max(lingerMs, this.#pause.after()), signal)
           continue
         }
         if (!this.#proven) {
@@ -161,15 +151,15 @@ export class Wake {
       name: 'look',
       text: `select pg_current_snapshot()::text as snapshot, count(fresh.bucket)::int as found,
           coalesce(array_agg(distinct fresh.bucket) filter (where fresh.bucket is not null), '{}') as buckets,
-          case when $3 then pg_advisory_unlock(hashtextextended($4, 0)) end
+          case when $3 then ${schema}.open_gate() end
         from (select 1) as one left join lateral (
           (select e.bucket from ${schema}.events as e where e.xid >= $1::xid8 and e.xid < pg_snapshot_xmax(pg_current_snapshot()) order by e.xid, e.position limit ${lookLimit})
           union all
           (select e.bucket from ${schema}.events as e where e.xid = any($2::xid8[]) limit ${lookLimit})
         ) as fresh on true`,
-      values: [xmax, xip, openGate, `${schema}.wake`],
+      values: [xmax, xip, openGate],
     })
-    this.#lookMs += newestCounts * (performance.now() - began - this.#lookMs)
+    this.#pause.took(performance.now() - began)
     const row = rows[0]
     if (row === undefined) throw new TypeError('a statement that always has a row had none')
     this.#seen = row.snapshot
@@ -260,18 +250,13 @@ type Gate = 'ours' | 'theirs' | 'open'
 async function closeGate(client: pg.Client, schema: string): Promise<Gate> {
   const { rows } = await client.query<{ gate: Gate }>({
     name: 'close-gate',
-    text: `select case
-        when pg_try_advisory_lock(hashtextextended($1, 0)) then 'ours'
-        when not pg_try_advisory_lock_shared(hashtextextended($1, 0)) then 'theirs'
-        when pg_advisory_unlock_shared(hashtextextended($1, 0)) then 'open'
-      end as gate`,
-    values: [`${schema}.wake`],
+    text: `select ${schema}.close_gate() as gate`,
   })
   return rows[0]?.gate ?? 'open'
 }
 
 async function openGate(client: pg.Client, schema: string): Promise<void> {
-  await client.query(`select pg_advisory_unlock_all(); notify ${schema}`)
+  await client.query(`select ${schema}.open_gate(); notify ${schema}`)
 }
 
 interface Session {
