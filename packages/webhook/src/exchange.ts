@@ -35,8 +35,10 @@ const informationalLimit = 16
  */
 export class Exchange implements Dispatcher.DispatchHandler {
   readonly ended: Promise<Ended>
-  /** Set by the pool when it has chosen a connection. */
+  /** Set when a connection was chosen. */
   line: Line | null = null
+  /** Called when the connection can serve again, or is gone; also when the exchange had ended before. */
+  onClosed: (() => void) | null = null
   readonly #keepBody: (status: number) => boolean
   readonly #resolve: (ended: Ended) => void
   #controller: Dispatcher.DispatchController | null = null
@@ -54,6 +56,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.ended = promise
     this.#resolve = resolve
     this.#keepBody = keepBody
+  }
+
+  /** It was cut, or has ended. */
+  get isOver(): boolean {
+    return this.#over
   }
 
   /** Ends it now, whatever state it is in. */
@@ -94,10 +101,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     this.#end()
+    this.onClosed?.()
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     this.#end(error)
+    this.onClosed?.()
   }
 
   /** Without an error only where a status is known: making an Error costs more than all else here. */

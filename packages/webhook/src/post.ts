@@ -1,7 +1,7 @@
-import { Client, Pool, type Dispatcher } from 'undici'
 import { guardedConnector } from './connect.ts'
+import { Connections } from './connections.ts'
 import { closedTo } from './deny.ts'
-import { Cut, Exchange, type Ended, type Line } from './exchange.ts'
+import { Cut, Exchange, type Ended } from './exchange.ts'
 import { hostOf } from './target.ts'
 import { localAddresses } from './hosts.ts'
 import type { WebhookSettings } from './check-options.ts'
@@ -20,31 +20,8 @@ export interface Poster extends AsyncDisposable {
 
 const keepAliveMs = 10_000
 const keepAliveMaxMs = 60_000
-/** A connection is not used for longer, so that changes of DNS are followed and the address is vetted anew. */
-const connectionAgeMs = 300_000
 const silentBodyMs = 5_000
 const maxResponseHeaderBytes = 16_384
-
-/** A connection that knows whether it has served before, and tells the exchange; and how old it is, so that it ends in time. */
-class CountingClient extends Client {
-  readonly #line: Line = { used: false }
-  #connectedAt = Infinity
-
-  constructor(origin: URL, options: Client.Options) {
-    super(origin, options)
-    this.on('connect', () => {
-      this.#line.used = false
-      this.#connectedAt = performance.now()
-    })
-  }
-
-  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
-    if (handler instanceof Exchange) handler.line = this.#line
-    // (The pool's own `clientTtl` asks the clock for every connection at every request.)
-    const isOld = performance.now() - this.#connectedAt > connectionAgeMs
-    return super.dispatch(isOld ? { ...options, reset: true } : options, handler)
-  }
-}
 
 /** What is under way, by the signal that interrupts it: one listener, however many there are. */
 class Interruptible {
@@ -74,8 +51,7 @@ export function createPoster(settings: WebhookSettings): Poster {
     servers: settings.dnsServers,
     deadlineMs: timeouts.dnsMs,
   })
-  const pool = new Pool(url.origin, {
-    connections: settings.connections,
+  const connections = new Connections(url.origin, settings.connections, {
     pipelining: 1,
     allowH2: false,
     keepAliveTimeout: keepAliveMs,
@@ -91,7 +67,6 @@ export function createPoster(settings: WebhookSettings): Poster {
       tls,
       deadlineMs: timeouts.connectMs,
     }),
-    factory: (origin, options) => new CountingClient(origin, options),
   })
   // From the URL, so it always begins with a slash: undici would take an absolute URL for a path.
   const path = url.pathname + url.search
@@ -100,7 +75,7 @@ export function createPoster(settings: WebhookSettings): Poster {
 
   function send({ body, headers }: PostRequest): Exchange {
     const exchange = new Exchange(keepBody)
-    pool.dispatch({ method: 'POST', path, headers: headers as string[], body }, exchange)
+    connections.send({ method: 'POST', path, headers: headers as string[], body }, exchange)
     return exchange
   }
 
@@ -127,7 +102,7 @@ export function createPoster(settings: WebhookSettings): Poster {
     },
     async [Symbol.asyncDispose]() {
       resolver.close()
-      await pool.destroy()
+      await connections.destroy()
     },
   }
 }
