@@ -1,5 +1,5 @@
 /** For how long the database is left alone after news, as a multiple of what it takes to answer. */
-const times = 12
+const times = 8
 /** News in quick succession costs no pause up to here, in milliseconds of such time: at a low rate nobody waits. */
 const allowedMs = 50
 const mostMs = 25
