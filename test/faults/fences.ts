@@ -9,6 +9,7 @@ export const fenceAudit = `
   create table fence_relays (name text primary key, id uuid not null);
   create table fence_checkpoints (sink text, relay uuid, xid bigint);
   create table fence_breaches (what text);
+  create table fence_parked (sink text, lane smallint, events bigint);
 
   create function session_relay() returns uuid language sql stable security definer set search_path = pg_catalog, pg_temp
     return (select r.id from public.fence_relays as r where r.name = substring(current_setting('application_name') from '^postrider (\\S+)'));
@@ -42,6 +43,11 @@ export const fenceAudit = `
     if me is not null and old.relay is distinct from me and not (new.relay is not distinct from me and old.leased_until < clock_timestamp()) then
       insert into public.fence_breaches values (format('lane %s/%s of %s, to %s, by %s', old.sink, old.lane, old.relay, new.relay, me));
     end if;
+    -- It did not give the lane back: what it had in flight beyond its page stands there as slow.
+    if old.relay is distinct from new.relay and new.relay is not distinct from me then
+      insert into public.fence_parked select old.sink, old.lane, count(*) from postrider.deliveries as d
+      where d.sink = old.sink and d.lane = old.lane and d.error_code = 'slow' having count(*) > 0;
+    end if;
     return null;
   end $$;
   create trigger fence_audit after update on postrider.lanes for each row execute function watch_lane();
@@ -71,6 +77,12 @@ export async function staleWrites(client: pg.Client): Promise<string[]> {
       select from fence_checkpoints as c where c.relay = a.relay and c.sink = a.sink and c.xid = a.xmin::text::bigint
     ) limit 20`)
   return [...breaches, ...attempts].map(({ what }) => what)
+}
+
+/** How many events were in flight beyond their page, parked as slow, when their lane got another owner. */
+export async function parked(client: pg.Client): Promise<number> {
+  const { rows } = await client.query<{ events: number }>('select coalesce(sum(events), 0)::int as events from fence_parked')
+  return rows[0]?.events ?? 0
 }
 
 /** How many relays and checkpoints were watched: where there are none, nothing was proven. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { takeovers } from './crew.ts'
-import { staleWrites, watched } from './fences.ts'
+import { parked, staleWrites, watched } from './fences.ts'
 import type { Fault } from './fault.ts'
 import type { Emitted, Receipt } from './history.ts'
 import { broken, judge, type Verdict } from './judge.ts'
@@ -78,7 +78,8 @@ export async function run(
   const { receipts } = stage.journal
   const count = (fate: Emitted['fate']): number => emitted.filter((event) => event.fate === fate).length
   const hands = takeovers(stage.crew.all)
-  const bound = hands * plan.pageSize + stage.receiver.deaths * plan.concurrency + stage.allowed
+  const slow = await stage.withClient(parked)
+  const bound = hands * plan.pageSize + slow + stage.receiver.deaths * plan.concurrency + stage.allowed
   const verdict = judge({ emitted, receipts }, bound)
   const backMs = backIn(emitted, receipts, healed)
   const longestMs = longestWait(emitted, receipts)
