@@ -1,5 +1,5 @@
 /**
- * The way in: `node test/bootstrap.mjs audit | test | demo | demo:graduate | check | bench | faults [arguments]`.
+ * The way in: `node test/bootstrap.mjs audit | test | demo | demo:graduate | check | bench | faults | mutations [arguments]`.
  * Runs on any Node from 18, with nothing installed; installs the dependencies when they are missing or older than
  * the lockfile, then does the work with the Node 24 of this workspace. What it says itself goes to stderr.
  */
@@ -22,6 +22,7 @@ const verbs = {
   'demo:graduate': (node) => [[node, source, 'test/demo/graduate/main.ts']],
   bench: (node) => [[node, source, 'test/bench/main.ts']],
   faults: (node) => [[node, source, 'test/faults/main.ts']],
+  mutations: (node) => [[node, source, 'test/mutations/main.ts']],
   audit: (node) => [[node, source, 'test/security/audit.ts']],
   check: (node) => [
     [node, 'node_modules/typescript/bin/tsc', '-b', 'test'],
