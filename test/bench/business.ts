@@ -7,7 +7,7 @@ import { payloadOf } from './payload.ts'
 const accounts = 10_000
 
 /** What goes into the transaction beside the order and the account. */
-export type Beside = 'nothing' | 'plain insert' | 'emit' | Enqueue
+export type Beside = 'nothing' | 'plain insert' | 'insert into the log' | 'emit' | Enqueue
 
 /** What another system does to note an event in the transaction. */
 export type Enqueue = (client: pg.Client, key: string, payload: ReturnType<typeof payloadOf>) => Promise<unknown>
@@ -35,9 +35,9 @@ export async function transact(client: pg.Client, n: number, bytes: number, besi
   const key = `k${account}`
   if (typeof beside === 'function') await beside(client, key, payloadOf(n, bytes))
   else if (beside === 'emit') await outbox.emit(client, 'bench.made', payloadOf(n, bytes), { key })
-  else if (beside === 'plain insert') {
+  else if (beside !== 'nothing') {
     await client.query(
-      `insert into plain_events (id, bucket, type, key, source, content_type, headers, payload)
+      `insert into ${beside === 'plain insert' ? 'plain_events' : 'postrider.events'} (id, bucket, type, key, source, content_type, headers, payload)
        values ($1, $2, 'bench.made', $3, 'bench', 'application/json', '{}', $4)`,
       [uuidv7(), account % 256, key, JSON.stringify(payloadOf(n, bytes))],
     )

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { catalogue } from './catalogue.ts'
+import { mutations } from '../mutations/mutations.ts'
 import { faultsTable, marks, tableOf } from './publish.ts'
 import type { Result } from './run.ts'
 
@@ -20,7 +21,7 @@ test('every test that the page names is there, and so is every fault', () => {
     // What is told of each case stands in another line than what is told of all.
     for (const part of words.replace('(with trouble: true)', '(with trouble').split(' … ')) expect(text, file).toContain(part)
   }
-  const names = new Set(catalogue.map(({ name }) => name))
+  const names = new Set([...catalogue, ...mutations].map(({ name }) => name))
   const cells = [...page.matchAll(/^\|.*\|$/gm)].flatMap(([row]) =>
     [...row.matchAll(/`([a-z]+(?:-[a-z]+)+)`/g)].map(([, name = '']) => name),
   )

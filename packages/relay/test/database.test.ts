@@ -1,0 +1,24 @@
+import { testDatabase } from '@postrider/test/postgres'
+import { startProxy } from '@postrider/test/proxy'
+import { sql } from 'kysely'
+import { expect, it } from 'vitest'
+import { openDatabase } from '../src/database.ts'
+
+it('one silent connection is enough to doubt the others: what follows takes new ones', async () => {
+  await using db = await testDatabase()
+  const { port } = new URL(db.url)
+  await using way = await startProxy(Number(port))
+  const answerMs = 1_000
+  const database = openDatabase(db.url.replace(`:${port}/`, `:${way.port}/`), 'postrider', 'test', 4, answerMs)
+  const ask = (seconds: number): Promise<unknown> => sql`select pg_sleep(${seconds})`.execute(database.db)
+  try {
+    await Promise.all([ask(0.2), ask(0.2), ask(0.2), ask(0.2)])
+    way.forget()
+    const began = performance.now()
+    await expect(ask(0)).rejects.toThrow()
+    for (let nr = 0; nr < 4; nr++) await ask(0)
+    expect(performance.now() - began).toBeLessThan(2 * answerMs)
+  } finally {
+    await database.close()
+  }
+})
