@@ -136,14 +136,14 @@ health:
   }
 }
 
-/** Asks ten times a second; a probe that fails or finds nobody is not green. */
+/** Asks all the time; a probe that fails or finds nobody is not green. */
 function watchLiveness(isLive: () => Promise<boolean>): { stop(): Promise<boolean[]> } {
   const probes: boolean[] = []
   const stopping = new AbortController()
   const watching = (async () => {
     while (!stopping.signal.aborted) {
       probes.push(await isLive().catch(() => false))
-      await sleep(100)
+      await sleep(20)
     }
   })()
   return {

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Keeper, Kept } from './keeper.ts'
 import { askBrokers } from './probe.ts'
@@ -66,6 +66,7 @@ export function newBroker(
     const target = runs()
     process.kill(target.pid, signal)
     if (signal === 'SIGKILL' || signal === 'SIGTERM') await target.end()
+    if (signal === 'SIGSTOP') await standsStill(target.pid)
   }
 
   return {
@@ -84,5 +85,18 @@ export function newBroker(
     },
     start: () => startUntil(Date.now() + restartTimeoutMs, 1),
     startUntil,
+  }
+}
+
+/** On a busy machine a thread may run on for a while after the signal. Where there is no /proc, nobody can tell. */
+async function standsStill(pid: number): Promise<void> {
+  const tasks = `/proc/${pid}/task`
+  const runs = async (task: string): Promise<boolean> => {
+    const stat = await readFile(`${tasks}/${task}/stat`, 'utf8').catch(() => '')
+    return stat !== '' && !/\) [TtZX] /.test(stat)
+  }
+  for (const end = performance.now() + 5_000; performance.now() < end; await sleep(5)) {
+    const running = await Promise.all((await readdir(tasks).catch(() => [])).map(runs))
+    if (!running.includes(true)) return
   }
 }
