@@ -85,6 +85,14 @@ export async function parked(client: pg.Client): Promise<number> {
   return rows[0]?.events ?? 0
 }
 
+/** Attempts of which it was recorded that they failed. */
+export async function failedAttempts(client: pg.Client): Promise<number> {
+  const { rows } = await client.query<{ failed: number }>(
+    `select count(*)::int as failed from postrider.attempts where outcome <> 'delivered'`,
+  )
+  return rows[0]?.failed ?? 0
+}
+
 /** How many relays and checkpoints were watched: where there are none, nothing was proven. */
 export async function watched(client: pg.Client): Promise<{ readonly relays: number; readonly checkpoints: number }> {
   const { rows } = await client.query<{ relays: number; checkpoints: number }>(

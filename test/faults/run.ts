@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { takeovers } from './crew.ts'
-import { parked, staleWrites, watched } from './fences.ts'
+import { failedAttempts, parked, staleWrites, watched } from './fences.ts'
 import type { Fault } from './fault.ts'
 import type { Emitted, Receipt } from './history.ts'
 import { broken, judge, type Verdict } from './judge.ts'
@@ -79,7 +79,9 @@ export async function run(
   const count = (fate: Emitted['fate']): number => emitted.filter((event) => event.fate === fate).length
   const hands = takeovers(stage.crew.all)
   const slow = await stage.withClient(parked)
-  const bound = hands * plan.pageSize + slow + stage.receiver.deaths * plan.concurrency + stage.allowed
+  // What a broker was sent and has not answered for may stand in the topic.
+  const unanswered = stage.posts ? 0 : await stage.withClient(failedAttempts)
+  const bound = hands * plan.pageSize + slow + unanswered + stage.receiver.deaths * plan.concurrency + stage.allowed
   const verdict = judge({ emitted, receipts }, bound)
   const backMs = backIn(emitted, receipts, healed)
   const longestMs = longestWait(emitted, receipts)

@@ -26,6 +26,12 @@ export interface Line {
 /** Of an answer this much is read, so that the connection can serve again; then the connection is given up. */
 const readLimitBytes = 16_384
 const keepLimitBytes = 2_048
+/**
+ * A server that closes an idle connection, just as it is used, tells so at once. One that closes it later, or keeps silent, may
+ * have taken the request.
+ */
+const closesWithinMs = 1_000
+const closed: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 /** Some servers send a 103 or two. One that never stops restarts the timer for headers each time. */
 const informationalLimit = 16
 
@@ -44,6 +50,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #controller: Dispatcher.DispatchController | null = null
   #over = false
   #onUsedLine = false
+  #begunAt = 0
   #heard = false
   #informational = 0
   #status = 0
@@ -74,6 +81,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     // It was cut while it waited for a connection. Throwing spares the connection; abort() would destroy it.
     if (this.#over) throw new Cut('interrupted')
     this.#controller = controller
+    this.#begunAt = performance.now()
     if (this.line === null) return
     this.#onUsedLine = this.line.used
     this.line.used = true
@@ -117,7 +125,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#resolve({ answered: true, status: this.#status, headers: this.#headers, body: Buffer.concat(this.#kept) })
     } else {
       const why = error ?? new Cut('malformed')
-      this.#resolve({ answered: false, error: why, stale: this.#onUsedLine && !this.#heard && !(why instanceof Cut) })
+      this.#resolve({ answered: false, error: why, stale: this.#isStale(why) })
     }
+  }
+
+  /** The connection was closed for having been idle, and the request says nothing about the destination. */
+  #isStale(error: Error & { readonly code?: unknown }): boolean {
+    return (
+      this.#onUsedLine && !this.#heard && closed.has(String(error.code)) && performance.now() - this.#begunAt < closesWithinMs
+    )
   }
 }

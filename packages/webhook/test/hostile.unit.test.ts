@@ -205,3 +205,14 @@ test.each([301, 302, 307, 308])('a %d to an internal server never reaches it', a
   expect(inside.connections).toBe(0)
   expect(inside.received).toHaveLength(0)
 })
+
+test('a request that is not answered in time on a connection that has served before is sent once', async () => {
+  let requests = 0
+  await using server = await receiver((response) => {
+    if (++requests === 1) response.writeHead(204).end()
+  })
+  await using sink = localSink(server.url, { timeouts: { totalMs: 2_000, firstByteMs: 300 } })
+  expect(await deliver(sink)).toMatchObject({ kind: 'delivered' })
+  expect(await deliver(sink)).toMatchObject({ kind: 'retry', error: { code: 'timeout' } })
+  expect(requests).toBe(2)
+})
