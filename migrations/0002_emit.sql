@@ -190,10 +190,11 @@ create function postrider.close_gate() returns text
 $$
 begin
   if not pg_try_advisory_lock(postrider.gate_lock(0)) then
-    if not pg_try_advisory_lock_shared(postrider.gate_lock(0)) then
+    -- The last one is taken last: whoever has it has all of them.
+    if not pg_try_advisory_lock_shared(postrider.gate_lock(7)) then
       return 'theirs';
     end if;
-    perform pg_advisory_unlock_shared(postrider.gate_lock(0));
+    perform pg_advisory_unlock_shared(postrider.gate_lock(7));
     return 'open';
   end if;
   for nr in 1..7 loop

@@ -8,7 +8,7 @@ import { deliver, type Carriage } from './deliver.ts'
 import type { Carried, Lane } from './lane.ts'
 import { pruneCheckpoints, releaseLane } from './leases.ts'
 import type { Settings } from './options.ts'
-import { acquit, markSuspect, provenPoison, survived, type Solo } from './poison.ts'
+import { acquit, hasSurvived, markSuspect, provenPoison, survived, type Solo } from './poison.ts'
 import { settle } from './settle.ts'
 import { settlementOf } from './settlement.ts'
 import { claimTrouble, knownTrouble, type Known, type Trouble } from './trouble.ts'
@@ -43,10 +43,11 @@ export async function carry(lane: Lane, road: Road): Promise<void> {
 
     const { free, behind } = sortOut(lane, claimed)
     const inHand = [...claimed.trouble.due, ...free]
+    const isIdle = inHand.length + behind.length === 0 && !claimed.page.more && lane.parked.size === 0
     const carriage = inHand.length === 0 ? nothing : await carryTogether(lane, road, inHand)
     const whole = withBehind(carriage, behind, lane.route.circuit.shut && inHand.length > 0)
     await settlePage(lane, road, claimed.page, whole, claimed.trouble.overtaken)
-    if (lane.care.pageSize > 0 && !lane.lost) await takeCare(lane, road, inHand.length === 0 && lane.parked.size === 0, carriage)
+    if (lane.care.pageSize > 0 && !lane.lost) await takeCare(lane, road, isIdle, carriage)
 
     // Trouble that found no slot is due as before.
     if (carriage.unstarted.some(({ row }) => row !== null)) lane.dueAt = 0
@@ -77,6 +78,7 @@ async function readiness(lane: Lane, road: Road): Promise<void> {
     lane.bell.hush()
     if (lane.late.length > 0) await settlePage(lane, road, null, nothing)
     await acquitIfEnded(lane, road)
+    await endCare(lane, road)
     if (lane.released.aborted) return
     if (!lane.held) await waitFor(100, lane.released)
     else if (withinCare(lane) === 0) await lane.bell.wait(Infinity, lane.released)
@@ -86,8 +88,12 @@ async function readiness(lane: Lane, road: Road): Promise<void> {
 }
 
 /** How many events a lane may start beside what is in flight, as far as care goes. */
-function withinCare({ care, parked }: Lane): number {
-  return care.pageSize === 0 ? Infinity : Math.max(0, care.pageSize - parked.size)
+function withinCare(lane: Lane): number {
+  const { care, parked } = lane
+  if (care.pageSize === 0) return Infinity
+  // So many have survived beside what is in flight that only that can be guilty: it ends first.
+  if (parked.size > 0 && hasSurvived(lane)) return 0
+  return Math.max(0, care.pageSize - parked.size)
 }
 
 /** Carries what is in hand; while the circuit is open one event at most, and after relays have died here with care. */
@@ -150,6 +156,12 @@ function probeOf({ route: { circuit } }: Lane, inHand: readonly Carried[]): Carr
       (one) => circuit.timesSpared(one),
     ) ?? least(first, ({ attempts }) => attempts)
   )
+}
+
+/** All that was in flight has ended, and enough had survived before. */
+async function endCare(lane: Lane, road: Road): Promise<void> {
+  if (lane.lost || lane.care.pageSize === 0 || lane.parked.size > 0 || !hasSurvived(lane)) return
+  await road.untilDone(lane.released, () => survived(road.leaseDatabase, road.relay, lane, 0))
 }
 
 /** Nothing died of the events that were carried, or there was nothing to carry. What had to wait says nothing. */

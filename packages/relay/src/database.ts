@@ -125,9 +125,12 @@ function prepared(pool: pg.Pool, server: ServerLife, timeoutMs: number): Postgre
         client.release(true)
         throw error
       }
-      let broken = false
+      /** What made it useless: nothing is asked of it any more, or the ROLLBACK of a transaction would wait as long again. */
+      let broken: Error | null = null
+      let discarded = false
       const wrapped = {
         async query(text: string, values: readonly unknown[]) {
+          if (broken !== null) throw broken
           try {
             // Parameterless statements may hold several commands, which cannot be prepared.
             return await (values.length === 0
@@ -136,13 +139,13 @@ function prepared(pool: pg.Pool, server: ServerLife, timeoutMs: number): Postgre
           } catch (error) {
             // Not an answer of the server: nobody knows what this connection still waits for.
             if (!(error instanceof pg.DatabaseError)) {
-              broken = true
+              broken = error instanceof Error ? error : new Error(String(error))
               server.doubt()
-            } else if (error.code === readOnly) broken = true
+            } else if (error.code === readOnly) discarded = true
             throw error
           }
         },
-        release: (discard?: boolean) => client.release(broken || discard),
+        release: (discard?: boolean) => client.release(broken !== null || discarded || discard),
       } as unknown as PostgresPoolClient
       clients.set(client, { wrapped, life: server.life })
       return wrapped

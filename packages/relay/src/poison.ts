@@ -49,10 +49,18 @@ export async function acquit({ db, schema }: Database, relay: string, lane: Lane
   lane.care = { ...lane.care, suspect: null, strikes: 0, atRisk: false }
 }
 
-/** So many events were settled, or there was nothing to carry: after enough of it the lane is carried as usual again. */
+/** So many events were settled that none of them is guilty; only what is still in flight can be. */
+export function hasSurvived({ care, survived }: Lane): boolean {
+  return survived >= care.pageSize * enoughPages
+}
+
+/**
+ * So many events were settled, or there was nothing to carry (0): after enough of it the lane is carried as usual again, when
+ * what is in flight has ended too.
+ */
 export async function survived({ db, schema }: Database, relay: string, lane: Lane, events: number): Promise<void> {
   lane.survived += events
-  if (events > 0 && lane.survived < lane.care.pageSize * enoughPages) return
+  if (lane.parked.size > 0 || (events > 0 && !hasSurvived(lane))) return
   await sql`
     update ${schema}.lanes set careful = 0, suspect = null, strikes = 0, at_risk = false
     where sink = ${lane.sink} and lane = ${lane.number} and relay = ${relay}`.execute(db)

@@ -15,6 +15,18 @@ const die = (client: pg.Client): Promise<unknown> =>
 const care = async (client: pg.Client): Promise<number[]> =>
   (await client.query('select careful from postrider.lanes order by lane')).rows.map(({ careful }) => careful as number)
 
+/** The only lane is taken over from a dead relay, with that much care; its sink is paused, because a page without events would end the care. */
+async function takeOverWithCare(client: pg.Client, size: 1 | 8): Promise<void> {
+  await client.query(`select postrider.pause('sink', 'x')`)
+  await until(async () => {
+    await client.query('update postrider.lanes set careful = $1', [size * 8])
+    await die(client)
+    // Before the relay has heard of the pause it may look once more.
+    await sleep(300)
+    return (await care(client))[0] === size
+  }, `it carries ${size} at a time`)
+}
+
 describe('a suspect', () => {
   it('has its turn among lanes that never rest, and they have theirs', async () => {
     const solo = new Solo()
@@ -109,10 +121,7 @@ describe('a suspect', () => {
       async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 1,
       'carried',
     )
-    await client.query('update postrider.lanes set careful = 8')
-    await client.query(`select postrider.pause('sink', 'x')`)
-    await die(client)
-    await until(async () => (await care(client))[0] === 1, 'it carries one at a time')
+    await takeOverWithCare(client, 1)
     await emit(client, 'k', 1)
     await client.query(`select postrider.resume('sink')`)
     await until(() => sink.receipts.length === 1, 'it is carried')
@@ -170,16 +179,15 @@ describe('care', () => {
       return { kind: 'delivered' }
     }
     await using _ = run(db.url, [{ sink, lanes: 1 }], { slowMs: 50 })
-    await until(async () => (await care(client)).length === 1, 'it is there')
-    await client.query(`update postrider.lanes set careful = 8`)
     await until(
       async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 1,
       'carried',
     )
-    await die(client)
+    await takeOverWithCare(client, 1)
     await client.query(
       `select postrider.emit(jsonb_agg(jsonb_build_object('type', 'test.made', 'payload', jsonb_build_object('n', n)) order by n)) from generate_series(1, 30) as n`,
     )
+    await client.query(`select postrider.resume('sink')`)
     await until(() => sink.delivered.length === 30, 'all arrived')
     expect(beside).toBe(0)
   })
@@ -202,19 +210,19 @@ describe('care', () => {
       async () => (await client.query('select 1 from postrider.lanes where relay is not null')).rows.length === 1,
       'carried',
     )
-    await client.query(`update postrider.lanes set careful = 64`)
-    await client.query(`select postrider.pause('sink', 'x')`)
-    await die(client)
-    await until(async () => (await care(client))[0] === 8, 'it is careful')
+    await takeOverWithCare(client, 8)
     await client.query(
-      `select postrider.emit(jsonb_agg(jsonb_build_object('type', 'test.made', 'payload', jsonb_build_object('n', n)) order by n)) from generate_series(1, 30) as n`,
+      `select postrider.emit(jsonb_agg(jsonb_build_object('type', 'test.made', 'payload', jsonb_build_object('n', n)) order by n)) from generate_series(1, 200) as n`,
     )
     await client.query(`select postrider.resume('sink')`)
-    await until(() => sink.delivered.length === 29, 'the others arrived')
+    // So many that the others cannot be guilty; the slow one may be, so it ends before the lane is carried as usual.
+    await until(() => sink.delivered.length >= 64, 'others arrived')
+    await sleep(200)
+    expect(sink.delivered.length).toBeLessThan(64 + 8 + 1)
     expect(most).toBeLessThanOrEqual(8)
     expect(await care(client)).toEqual([8])
     answer()
-    await until(() => sink.delivered.length === 30, 'all arrived')
+    await until(() => sink.delivered.length === 200, 'all arrived')
     await until(async () => (await care(client))[0] === 0, 'all is well')
   })
 

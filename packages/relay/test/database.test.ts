@@ -22,3 +22,23 @@ it('one silent connection is enough to doubt the others: what follows takes new 
     await database.close()
   }
 })
+
+it('a transaction on a silent connection costs one deadline, not another for its ROLLBACK', async () => {
+  await using db = await testDatabase()
+  const { port } = new URL(db.url)
+  await using way = await startProxy(Number(port))
+  const answerMs = 1_000
+  const database = openDatabase(db.url.replace(`:${port}/`, `:${way.port}/`), 'postrider', 'test', 4, answerMs)
+  try {
+    const began = performance.now()
+    const asking = database.db.transaction().execute(async (trx) => {
+      await sql`select 1`.execute(trx)
+      way.forget()
+      await sql`select 1`.execute(trx)
+    })
+    await expect(asking).rejects.toThrow('Query read timeout')
+    expect(performance.now() - began).toBeLessThan(1.8 * answerMs)
+  } finally {
+    await database.close()
+  }
+})

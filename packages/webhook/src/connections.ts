@@ -15,6 +15,9 @@ class Connection extends Client {
       this.#line.used = false
       this.#connectedAt = performance.now()
     })
+    this.on('disconnect', () => {
+      this.#connectedAt = Infinity
+    })
   }
 
   send(request: Dispatcher.DispatchOptions, exchange: Exchange): void {
@@ -36,20 +39,25 @@ export class Connections {
   readonly #free: Connection[] = []
   readonly #waiting: { readonly request: Dispatcher.DispatchOptions; readonly exchange: Exchange }[] = []
 
+  #isDestroyed = false
+
   constructor(origin: string, most: number, options: Client.Options) {
     this.#origin = origin
     this.#most = most
     this.#options = options
   }
 
-  /** Begins the exchange as soon as a connection is free. */
+  /** Begins the exchange as soon as a connection is free; cuts it when there will be none any more. */
   send(request: Dispatcher.DispatchOptions, exchange: Exchange): void {
+    if (this.#isDestroyed) return exchange.cut('interrupted')
     const connection = this.#free.pop() ?? this.#another()
     if (connection === undefined) this.#waiting.push({ request, exchange })
     else this.#begin(connection, request, exchange)
   }
 
   async destroy(): Promise<void> {
+    this.#isDestroyed = true
+    for (const { exchange } of this.#waiting.splice(0)) exchange.cut('interrupted')
     await Promise.all(this.#all.map((connection) => connection.destroy()))
   }
 
@@ -61,7 +69,8 @@ export class Connections {
   }
 
   #begin(connection: Connection, request: Dispatcher.DispatchOptions, exchange: Exchange): void {
-    exchange.onClosed = () => this.#next(connection)
+    // Not within undici's own callback: it asserts that nothing was added meanwhile.
+    exchange.onClosed = () => queueMicrotask(() => this.#next(connection))
     connection.send(request, exchange)
   }
 

@@ -50,7 +50,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #controller: Dispatcher.DispatchController | null = null
   #over = false
   #onUsedLine = false
-  #begunAt = 0
+  #begunAt: number | null = null
   #heard = false
   #informational = 0
   #status = 0
@@ -109,12 +109,18 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     this.#end()
-    this.onClosed?.()
+    this.#close()
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     this.#end(error)
-    this.onClosed?.()
+    this.#close()
+  }
+
+  #close(): void {
+    const { onClosed } = this
+    this.onClosed = null
+    onClosed?.()
   }
 
   /** Without an error only where a status is known: making an Error costs more than all else here. */
@@ -131,8 +137,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   /** The connection was closed for having been idle, and the request says nothing about the destination. */
   #isStale(error: Error & { readonly code?: unknown }): boolean {
-    return (
-      this.#onUsedLine && !this.#heard && closed.has(String(error.code)) && performance.now() - this.#begunAt < closesWithinMs
-    )
+    if (this.#heard || !closed.has(String(error.code))) return false
+    // It was found closed before anything was sent.
+    if (this.#begunAt === null) return this.line?.used === true
+    return this.#onUsedLine && performance.now() - this.#begunAt < closesWithinMs
   }
 }

@@ -89,7 +89,7 @@ export function createPoster(settings: WebhookSettings): Poster {
       const timer = setTimeout(() => exchange.cut('deadline'), timeouts.totalMs)
       try {
         const ended = await exchange.ended
-        if (ended.answered || !ended.stale) return ended
+        if (ended.answered || !ended.stale || signal.aborted) return ended
         // The server closed an idle connection just as we used it: that says nothing about this request.
         underWay.delete(exchange)
         exchange = send(request)

@@ -216,3 +216,26 @@ test('a request that is not answered in time on a connection that has served bef
   expect(await deliver(sink)).toMatchObject({ kind: 'retry', error: { code: 'timeout' } })
   expect(requests).toBe(2)
 })
+
+test('more deliveries than connections to a port where nobody is all fail, and the next ones are delivered', async () => {
+  const { url, port } = await (async () => {
+    await using gone = await receiver()
+    return gone
+  })()
+  await using sink = localSink(url, { connections: 1 })
+  const outcomes = await Promise.all(Array.from({ length: 20 }, () => deliver(sink)))
+  expect(new Set(outcomes.map(({ kind }) => kind))).toEqual(new Set(['retry']))
+  expect(port).toBeGreaterThan(0)
+})
+
+test('however many wait for a connection, they end when the sink is disposed of, and nothing is sent afterwards', async () => {
+  await using server = await receiver(() => {})
+  const sink = localSink(server.url, { connections: 1 })
+  const waiting = Array.from({ length: 5_000 }, () => deliver(sink))
+  await sink[Symbol.asyncDispose]()
+  const outcomes = await Promise.all(waiting)
+  expect(outcomes.some(({ kind }) => kind === 'delivered')).toBe(false)
+  const before = server.received.length
+  await deliver(sink)
+  expect(server.received).toHaveLength(before)
+})
