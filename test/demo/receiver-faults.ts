@@ -13,6 +13,27 @@ export function plantFaults(inbox: Inbox, planted: readonly Fault[]): Inbox {
   const open = new Set(planted)
   let held: { readonly event: OrderEvent; readonly atMs: number } | undefined
 
+  let turn: Promise<unknown> = Promise.resolve()
+
+  async function takeOne(event: OrderEvent, atMs: number): Promise<boolean> {
+    if (open.delete('invent')) await inbox.take({ ...event, id: randomUUID() }, atMs)
+    if (event.type === 'order.shipped' && open.delete('forget')) return true
+    if (event.type === 'order.placed' && open.has('swap')) {
+      if (held?.event.id === event.id) return true
+      // The order that is held may have been cancelled: then nothing comes that could go before.
+      if (held !== undefined) await inbox.take(held.event, held.atMs)
+      held = { event, atMs }
+      return true
+    }
+    const taken = await inbox.take(event, atMs)
+    if (held !== undefined && held.event.data.orderId === event.data.orderId && held.event.id !== event.id) {
+      await inbox.take(held.event, held.atMs)
+      held = undefined
+      open.delete('swap')
+    }
+    return taken
+  }
+
   return {
     verify(body, headers) {
       if (!open.delete('tamper')) return inbox.verify(body, headers)
@@ -20,19 +41,10 @@ export function plantFaults(inbox: Inbox, planted: readonly Fault[]): Inbox {
       changed[changed.length - 2] = (changed.at(-2) ?? 0) ^ 1
       return inbox.verify(changed, headers)
     },
-    async take(event, atMs) {
-      if (open.delete('invent')) await inbox.take({ ...event, id: randomUUID() }, atMs)
-      if (event.type === 'order.shipped' && open.delete('forget')) return true
-      if (event.type === 'order.placed' && open.delete('swap')) {
-        held = { event, atMs }
-        return true
-      }
-      const taken = await inbox.take(event, atMs)
-      if (held !== undefined && held.event.data.orderId === event.data.orderId && held.event.id !== event.id) {
-        const { event: earlier, atMs: earlierMs } = held
-        held = undefined
-        await inbox.take(earlier, earlierMs)
-      }
+    // One at a time, or faults would plant others.
+    take(event, atMs) {
+      const taken = turn.then(() => takeOne(event, atMs))
+      turn = taken.catch(() => undefined)
       return taken
     },
   }
