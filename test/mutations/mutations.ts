@@ -38,7 +38,7 @@ export const mutations: readonly Mutation[] = [
     from: 'rows.sort((a, b) => (isBefore(a, b) ? -1 : 1))',
     to: 'rows.slice()',
     project: 'postgres 18',
-    tests: ['packages/relay/test/order.test.ts', 'packages/relay/test/interleavings.test.ts'],
+    tests: ['packages/relay/test/order.test.ts', 'packages/relay/test/backlog.test.ts'],
   },
   {
     name: 'in-progress-skipped',
@@ -103,15 +103,6 @@ export const mutations: readonly Mutation[] = [
     to: 'if (keys.length < 0) await sql`select ${database.schema}.release_heads',
     project: 'postgres 18',
     tests: ['packages/relay/test/trouble.test.ts'],
-  },
-  {
-    name: 'former-life-trusted',
-    breaks: 'a cursor is compared with the database after the server may have lost history',
-    file: 'packages/relay/src/claim.ts',
-    from: 'if (lane.life !== life) {',
-    to: 'if (lane.life !== life && lane.life === -1) {',
-    project: 'postgres 18',
-    tests: ['test/failover.test.ts', 'packages/relay/test/restore.test.ts'],
   },
   {
     name: 'throttling-counts',

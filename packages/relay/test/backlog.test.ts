@@ -74,6 +74,26 @@ describe('a backlog', () => {
     expect(sink.receipts.map(({ n }) => n)).toEqual(range(1, 57))
   })
 
+  it('of a transaction that drew positions before the cursor arrives whole, and nothing beside it a second time', async () => {
+    await using db = await testDatabase()
+    const [client, open] = await Promise.all([db.client(), db.client()])
+    const sink = new RecordingSink()
+    await using _ = run(db.url, [{ sink, lanes: 1 }], { pageSize: 5 })
+    await emitRange(client, 'o', 1, 3)
+    await until(() => sink.delivered.length === 3, 'the first arrived')
+    await open.query('begin')
+    await emit(open, 'late', 100)
+    await emitRange(client, 'o', 4, 6)
+    await until(() => sink.delivered.length === 6, 'the cursor stands behind the first of those that are open')
+    await emitRange(open, 'late', 101, 120)
+    await open.query('commit')
+    await until(() => sink.numbers('late').length === 21, 'all arrived')
+    await emit(client, 'o', 7)
+    await until(() => sink.numbers('o').includes(7), 'the last one arrived')
+    expect(sink.numbers('late')).toEqual(range(100, 120))
+    expect(sink.receipts.filter(({ key }) => key === 'o').map(({ n }) => n)).toEqual(range(1, 7))
+  })
+
   it('survives any number of relays that come and go in the middle of a window', async () => {
     await using db = await testDatabase()
     const client = await db.client()
