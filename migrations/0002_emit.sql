@@ -229,15 +229,13 @@ declare
   lock_key bigint;
   written_id uuid;
 begin
-  if plain then
-    fault := null;
-  elsif event is not null then
-    fault := postrider.examine(event);
-  else
+  if event is null then
     select item.nth - 1, postrider.fault_of(item.event) into index, fault
     from jsonb_array_elements(events) with ordinality as item (event, nth)
     where postrider.fault_of(item.event) is not null
     order by item.nth limit 1;
+  elsif not plain then
+    fault := postrider.examine(event);
   end if;
   if fault is not null then
     raise exception using

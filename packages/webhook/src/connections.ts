@@ -38,7 +38,6 @@ export class Connections {
   readonly #all: Connection[] = []
   readonly #free: Connection[] = []
   readonly #waiting: { readonly request: Dispatcher.DispatchOptions; readonly exchange: Exchange }[] = []
-
   #isDestroyed = false
 
   constructor(origin: string, most: number, options: Client.Options) {

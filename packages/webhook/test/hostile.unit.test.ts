@@ -237,5 +237,9 @@ test('however many wait for a connection, they end when the sink is disposed of,
   expect(outcomes.some(({ kind }) => kind === 'delivered')).toBe(false)
   const before = server.received.length
   await deliver(sink)
+  // One that has not connected yet does not connect any more.
+  const unused = localSink(server.url)
+  await unused[Symbol.asyncDispose]()
+  expect(await deliver(unused, {}, AbortSignal.timeout(500))).toMatchObject({ kind: 'retry' })
   expect(server.received).toHaveLength(before)
 })
