@@ -131,6 +131,16 @@ create table postrider.actions (
 );
 comment on table postrider.actions is 'What operators did (paused, resumed, limited, released …), and what relays decided for them (disabled, gone).';
 
+-- The snapshot of this statement, in which this very transaction is one that has not committed. (PostgreSQL leaves it out of the
+-- list of those, so that it would count as committed as soon as a later one is.)
+create function postrider.snapshot_without_own() returns pg_snapshot
+  language sql volatile
+  return (
+    select case when own.xid is null or own.xid >= pg_snapshot_xmax(seen) then seen else format('%s:%s:%s',
+        least(own.xid, pg_snapshot_xmin(seen)), pg_snapshot_xmax(seen),
+        (select string_agg(x.xid::text, ',' order by x.xid) from (select pg_snapshot_xip(seen) union select own.xid) as x (xid)))::pg_snapshot end
+    from (select pg_current_snapshot() as seen) as s, (select pg_current_xact_id_if_assigned() as xid) as own);
+
 -- Where a stream begins: `beginning` is the first event of the log, `now` the transactions that are not yet finished.
 -- To be asked before anything is written, and in this order: what was visible before the snapshot is visible in it, and a
 -- transaction id that is drawn after it is above all that had begun.
@@ -155,7 +165,7 @@ begin
   if starts = 'beginning' then
     return row('1:1:'::pg_snapshot, 0::bigint, false);
   end if;
-  return row(pg_current_snapshot(), coalesce(newest, 0::bigint), had_begun);
+  return row(postrider.snapshot_without_own(), coalesce(newest, 0::bigint), had_begun);
 end
 $$;
 

@@ -51,16 +51,6 @@ begin
 end
 $$;
 
--- The snapshot of this statement, in which this very transaction is one that has not committed. (PostgreSQL leaves it out of the
--- list of those, so that it would count as committed as soon as a later one is.)
-create function postrider.snapshot_without_own() returns pg_snapshot
-  language sql volatile
-  return (
-    select case when own.xid is null or own.xid >= pg_snapshot_xmax(seen) then seen else format('%s:%s:%s',
-        least(own.xid, pg_snapshot_xmin(seen)), pg_snapshot_xmax(seen),
-        (select string_agg(x.xid::text, ',' order by x.xid) from (select pg_snapshot_xip(seen) union select own.xid) as x (xid)))::pg_snapshot end
-    from (select pg_current_snapshot() as seen) as s, (select pg_current_xact_id_if_assigned() as xid) as own);
-
 -- Begins a cutover: what is not committed yet belongs to the consumer's log from here on; what is, the sink still delivers.
 -- Raises PR006 when there is no such way: among others when the sink that is moved to does not carry all of that.
 create function postrider.begin_cutover(sink text, types text[], to_sink text, consumer text, reason text default null, actor text default current_user)

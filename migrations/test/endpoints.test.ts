@@ -198,6 +198,8 @@ describe('where an endpoint begins', () => {
     const adding = await db.client()
     await adding.query('begin')
     const [own] = await emit(adding, { type: 'a' })
+    // One that begins later and has ended already, as any other database of the cluster has them too.
+    await client.query('select pg_current_xact_id()')
     await add('acme', {}, adding)
     await adding.query('commit')
     await open.query('commit')

@@ -157,6 +157,27 @@ describe('verify', () => {
     expect(stream.read_).toBeLessThan(60)
   })
 
+  it('waits for an open transaction of this database, never for one of another database of the cluster', async () => {
+    await using other = await testDatabase()
+    const elsewhere = await other.client()
+    await elsewhere.query('begin')
+    await emit(elsewhere, 'other', 1)
+    expect(await look()).toMatchObject({ equal: true })
+    await elsewhere.query(`prepare transaction 'elsewhere'`)
+    await emit(client, 'k1', 21)
+    expect(await look()).toMatchObject({ equal: true })
+    await elsewhere.query(`rollback prepared 'elsewhere'`)
+    const late = await db.client()
+    await late.query('begin')
+    await emit(late, 'late', 1)
+    await emit(client, 'k1', 22)
+    graduation = { ...graduation, deadlineMs: 100 }
+    await expect(verify({ toSink: 'log', actor: 'test' }, graduation)).rejects.toMatchObject({
+      code: 'cutover_refused',
+      message: expect.stringContaining('a transaction has been open') as string,
+    })
+  })
+
   it('tells what was not sent and why apart from what is missing', async () => {
     await client.query(`select postrider.pause('log', 'test')`)
     await emit(client, 'k1', 99)

@@ -26,7 +26,7 @@ export const hashLength = 24
 
 /**
  * The window that ends now and holds at most so many events; null when there is none. Transactions that are open now may hold
- * positions inside of it, so their ends are awaited.
+ * positions inside of it, so their ends are awaited; but for those of other databases of the cluster.
  * @throws PostriderError `cutover_refused` when one of them stays open.
  */
 export async function windowFrom(
@@ -47,7 +47,9 @@ export async function windowFrom(
   for (const until = performance.now() + deadlineMs; ;) {
     const { rows } = await database.transaction((trx) =>
       sql<{ seen: string; first: string | null; ended: boolean }>`
-        select pg_current_snapshot()::text as seen, pg_snapshot_xmin(pg_current_snapshot()) >= ${bounds.next}::xid8 as ended, (
+        select pg_current_snapshot()::text as seen, not exists (
+          select from pg_snapshot_xip(pg_current_snapshot()) as open (xid) where open.xid < ${bounds.next}::xid8 and not ${isElsewhere}
+        ) as ended, (
           select e.position::text from ${sql.ref(`${schema}.events`)} as e where e.position >= ${String(from)}::bigint order by e.position limit 1
         ) as first`.execute(trx),
     )
@@ -56,12 +58,25 @@ export async function windowFrom(
     if (performance.now() > until) {
       throw new PostriderError(
         'cutover_refused',
-        'a transaction has been open for the whole time, and may hold events of this window: select * from pg_stat_activity where backend_xid is not null order by xact_start',
+        'a transaction has been open for the whole time, and may hold events of this window: select * from pg_stat_activity where backend_xid is not null and datname = current_database() order by xact_start, or select * from pg_prepared_xacts',
       )
     }
     await sleep(50)
   }
 }
+
+/**
+ * Whether `open.xid` is a transaction of another database of the cluster, which can't hold events of this one. One that is not known
+ * to be (it has just begun or ended) is taken for one of this. A lock names the lower half of the id.
+ */
+const isElsewhere = sql`(
+  exists (
+    select from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
+    where l.locktype = 'transactionid' and l.mode = 'ExclusiveLock' and l.granted and a.datname <> current_database()
+      and l.transactionid::text::bigint = open.xid::text::bigint & 4294967295)
+  or exists (
+    select from pg_prepared_xacts as p
+    where p.database <> current_database() and p.transaction::text::bigint = open.xid::text::bigint & 4294967295))`
 
 /** The events of a window that are for a sink, in the order of their positions. */
 export async function* readLog(
