@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
 import type { PostgresVersion } from './postgres/embedded.ts'
 import { givenUrl, serverVersion } from './postgres/source.ts'
+import { RetriedReporter } from './retried.ts'
 
 const unit = '**/*.unit.test.ts'
 const heavy = '**/*.pg18.test.ts'
@@ -34,7 +35,13 @@ export default defineConfig(async () => ({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     teardownTimeout: 40_000,
-    reporters: ['default', ...(reportFile ? [['json', { outputFile: reportFile }] as ['json', object]] : [])],
+    // Whoever changes something sees every failure at once; a machine that decides about a change asks twice, and tells.
+    retry: process.env['CI'] === undefined ? 0 : 1,
+    reporters: [
+      'default',
+      new RetriedReporter(),
+      ...(reportFile ? [['json', { outputFile: reportFile }] as ['json', object]] : []),
+    ],
     projects: [
       { extends: true as const, test: { name: 'unit', include: [unit], exclude: outside } },
       ...(givenUrl === undefined

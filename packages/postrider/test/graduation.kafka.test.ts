@@ -137,8 +137,8 @@ describe.skipIf(kafka === null)(`graduation (${reason})`, () => {
       expect(n, key).toBe((last.get(key) ?? 0) + 1)
       last.set(key, n)
     }
-    expect(await count()).toBeGreaterThan(100)
-    expect(await count('webhook')).toBeGreaterThan(100)
+    expect(await count(), 'by the topic').toBeGreaterThan(20 * Math.ceil(rounds / 4))
+    expect(await count('webhook'), 'by the webhook').toBeGreaterThan(20)
     const parity = await verify({ toSink: 'stream', actor: 'test' }, graduation)
     expect(parity).toMatchObject({ equal: true, events: expected.size, foreign: 0 })
   }, 240_000)
