@@ -22,6 +22,11 @@ export interface Database {
 const statementTimeoutMs = 30_000
 /** Nor does it wait longer for a lock: an operator's open transaction must not hold up more than the lanes that it touches. */
 const lockTimeoutMs = 250
+/**
+ * A relay asks its transactions' statements one right after the other. Where its host has gone without a word, the server would keep
+ * the transaction with its locks until TCP finds out, by default after two hours, and no other relay could carry those lanes.
+ */
+const idleInTransactionMs = 5_000
 
 /** How every connection of a relay is made: each wait has a deadline, a dead peer is noticed. */
 export function connectionConfig(connectionString: string, name: string): pg.ClientConfig {
@@ -95,7 +100,7 @@ export const planSettings: string =
 /** A session keeps what it began with: one that may not write is given up, for the next may. */
 const readOnly = '25006'
 
-const sessionSettings = `${planSettings} set client_min_messages = warning; set default_transaction_isolation = 'read committed'`
+const sessionSettings = `${planSettings} set idle_in_transaction_session_timeout = ${idleInTransactionMs}; set client_min_messages = warning; set default_transaction_isolation = 'read committed'`
 
 /** Prepares each new session, and gives each distinct statement a name, so that PostgreSQL parses and plans it once in a session. */
 function prepared(pool: pg.Pool, server: ServerLife, timeoutMs: number): PostgresPool {

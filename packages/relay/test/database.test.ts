@@ -42,3 +42,24 @@ it('a transaction on a silent connection costs one deadline, not another for its
     await database.close()
   }
 })
+
+it('a transaction whose relay has gone without a word holds its locks for seconds, not until TCP finds out', async () => {
+  await using db = await testDatabase()
+  const client = await db.client()
+  const { port } = new URL(db.url)
+  await using way = await startProxy(Number(port))
+  const database = openDatabase(db.url.replace(`:${port}/`, `:${way.port}/`), 'postrider', 'test', 4, 1_000)
+  const key = 'select from postrider.meta for update'
+  try {
+    const asking = database.db.transaction().execute(async (trx) => {
+      await sql.raw(key).execute(trx)
+      way.forget()
+      await sql`select 1`.execute(trx)
+    })
+    await expect(asking).rejects.toThrow('Query read timeout')
+    await client.query(`set lock_timeout = '8s'`)
+    expect((await client.query(key)).rowCount).toBe(1)
+  } finally {
+    await database.close()
+  }
+})
