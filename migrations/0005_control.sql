@@ -288,3 +288,69 @@ begin
   ) as over;
 end
 $$;
+
+-- A sink goes, with its cursor and with all that waits there; attempts and the record stay. The rows of its circuit and of the
+-- sink are locked already. Returns how many deliveries were waiting as rows (what lay between its cursor and the end of the log
+-- never was one).
+create function postrider.drop_sink(sink text, reason text, actor text, detail jsonb default '{}') returns bigint
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as
+$$
+declare
+  dropped bigint;
+begin
+  -- The newest checkpoints stay for a while: at them a relay that still carries a lane fails with all that it would write.
+  perform postrider.fence_off(sink);
+  delete from postrider.checkpoints as c
+  where c.sink = drop_sink.sink
+    and exists (select from postrider.checkpoints as newer where newer.sink = c.sink and newer.lane = c.lane and newer.fence > c.fence);
+  delete from postrider.checkpoints as c
+  where c.at < clock_timestamp() - interval '1 day' and not exists (select from postrider.lanes as l where l.sink = c.sink and l.lane = c.lane);
+  delete from postrider.deliveries as d where d.sink = drop_sink.sink;
+  get diagnostics dropped = row_count;
+  delete from postrider.sinks as s where s.name = drop_sink.sink;
+  insert into postrider.actions (actor, action, sink, reason, detail)
+  values (drop_sink.actor, 'removed', drop_sink.sink, drop_sink.reason, drop_sink.detail || jsonb_build_object('deliveries', dropped));
+  perform postrider.tell_relays();
+  return dropped;
+end
+$$;
+
+create function postrider.refuse_removal(message text, hint text) returns void
+  language plpgsql immutable set search_path = pg_catalog, pg_temp as
+$$
+begin
+  raise exception using errcode = 'PR007', message = refuse_removal.message, hint = refuse_removal.hint;
+end
+$$;
+
+-- A sink that no configuration names any more goes, so that it holds nothing back. Returns what drop_sink does; null when there
+-- is no such sink (endpoints have remove_endpoint). Raises PR007 while a relay has it, while it has endpoints, and while consumers
+-- are cut over from it or to it. With the rights of the owner, so that nobody else has to be able to delete sinks.
+create function postrider.remove_sink(sink text, reason text, actor text default current_user) returns bigint
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
+$$
+declare
+  of text;
+begin
+  perform from postrider.circuits as c where c.sink = remove_sink.sink for update;
+  perform from postrider.sinks as s where s.name = remove_sink.sink and s.family is null for update;
+  if not found then
+    return null;
+  end if;
+  select r.name into of from postrider.relays as r where r.sinks @> array[sink] and r.seen_at > clock_timestamp() - interval '1 minute' limit 1;
+  if found then
+    perform postrider.refuse_removal(
+      format('relay %s has %s in its configuration', of, sink), 'Take it out of there, start the relay again, and ask once more in a minute.');
+  end if;
+  select s.name into of from postrider.sinks as s where s.family = remove_sink.sink order by s.name limit 1;
+  if found then
+    perform postrider.refuse_removal(format('%s has endpoints, such as %s', sink, of), 'Remove them first: postrider endpoints remove.');
+  end if;
+  select c.id::text into of from postrider.cutovers as c
+  where remove_sink.sink in (c.sink, c.to_sink) and c.state in ('switching', 'switched') limit 1;
+  if found then
+    perform postrider.refuse_removal(format('cutover %s concerns %s', of, sink), 'Finish it, or roll it back: postrider graduate status.');
+  end if;
+  return postrider.drop_sink(sink, reason, actor);
+end
+$$;

@@ -9,7 +9,7 @@ create table postrider.endpoints (
   secrets      jsonb       not null,
   headers      jsonb       not null default '{}',
   format       text,
-  verification text        not null default 'none' constraint endpoints_verification check (verification in ('none', 'ping')),
+  verification text        not null default 'none' constraint endpoints_verification check (verification in ('none', 'ping', 'cloudevents')),
   verified_at  timestamptz,
   created_by   text        not null,
   created_at   timestamptz not null default clock_timestamp(),
@@ -20,7 +20,7 @@ comment on column postrider.endpoints.url is 'Counts as a secret, for some servi
 comment on column postrider.endpoints.secrets is '{"current": [secret], "previous": [{"secret": secret, "until": time}]}; a secret is sealed:<key id>:<base64url>, or a reference that the relay follows: env:NAME or file:/path.';
 comment on column postrider.endpoints.headers is 'Sent with every request. A value is plain text, or sealed:<key id>:<base64url>.';
 comment on column postrider.endpoints.format is 'Format of the requests, when it is not that of the sink.';
-comment on column postrider.endpoints.verification is 'What has to succeed before anything is sent: none, or a signed ping.';
+comment on column postrider.endpoints.verification is 'What has to succeed before anything is sent: none; ping, a signed request; cloudevents, its consent by the handshake of CloudEvents, after which each request tells the name of the sender.';
 
 -- Scheme, host and port of a URL; the rest may be a credential.
 create function postrider.origin_of(url text) returns text
@@ -126,8 +126,8 @@ begin
   if lanes not between 1 and 64 then
     perform postrider.refuse_endpoint('lanes', 'lanes are 1 to 64');
   end if;
-  if verification is null or verification not in ('none', 'ping') then
-    perform postrider.refuse_endpoint('verification', 'verification is none or ping');
+  if verification is null or verification not in ('none', 'ping', 'cloudevents') then
+    perform postrider.refuse_endpoint('verification', 'verification is none, ping or cloudevents');
   end if;
   endpoint.sink := sink || '/' || name;
   endpoint.url := url;
@@ -225,33 +225,43 @@ begin
 end
 $$;
 
--- An endpoint has been verified: one that is pending becomes active. Returns its state; null when it is not there.
-create function postrider.verify_endpoint(endpoint text, verification text, actor text default current_user) returns text
+-- An endpoint has been verified: one that is pending becomes active. What it allows, in events a second, is a limit from then
+-- on, unless a lower one holds already. Returns its state; null when it is not there.
+create function postrider.verify_endpoint(
+  endpoint text, verification text, actor text default current_user, allowed_rate real default null
+) returns text
   language plpgsql volatile set search_path = pg_catalog, pg_temp as
 $$
 declare
-  reached text;
+  stored postrider.sinks;
 begin
   update postrider.endpoints as e
   set verification = verify_endpoint.verification, verified_at = case when verify_endpoint.verification <> 'none' then clock_timestamp() end
   where e.sink = verify_endpoint.endpoint;
-  select s.state into reached from postrider.sinks as s join postrider.endpoints as e on e.sink = s.name
-  where s.name = verify_endpoint.endpoint for update of s;
-  if reached = 'pending' then
-    reached := postrider.set_state(endpoint, 'active', 'verified by ' || verification, actor);
+  -- What is sent there depends on it, and relays look again at what has changed.
+  update postrider.sinks as s set changed_at = clock_timestamp()
+  from postrider.endpoints as e where e.sink = s.name and s.name = verify_endpoint.endpoint
+  returning s.* into stored;
+  if not found then
+    return null;
   end if;
-  return reached;
+  perform postrider.tell_relays();
+  if allowed_rate < coalesce(stored.live_rate, stored.rate, 'infinity') then
+    perform postrider.set_limits(endpoint, stored.live_concurrency, allowed_rate, 'what the endpoint allows', actor);
+  end if;
+  if stored.state = 'pending' then
+    return postrider.set_state(endpoint, 'active', 'verified by ' || verification, actor);
+  end if;
+  return stored.state;
 end
 $$;
 
--- An endpoint goes, with its cursor and with all that waits there; attempts stay. Returns how many deliveries were waiting as
--- rows (what lay between its cursor and the end of the log never was one); null when there is no such endpoint. With the
--- rights of the owner, so that nobody else has to be able to delete sinks.
+-- An endpoint goes, as drop_sink says; null when there is none of this name. With the rights of the owner, so that nobody else has
+-- to be able to delete sinks.
 create function postrider.remove_endpoint(endpoint text, reason text, actor text default current_user) returns bigint
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
-  dropped bigint;
   origin text;
 begin
   perform from postrider.circuits as c where c.sink = remove_endpoint.endpoint for update;
@@ -260,20 +270,7 @@ begin
   if not found then
     return null;
   end if;
-  -- The newest checkpoints stay for a while: at them a relay that still carries a lane fails with all that it would write.
-  perform postrider.fence_off(endpoint);
-  delete from postrider.checkpoints as c
-  where c.sink = remove_endpoint.endpoint
-    and exists (select from postrider.checkpoints as newer where newer.sink = c.sink and newer.lane = c.lane and newer.fence > c.fence);
-  delete from postrider.checkpoints as c
-  where c.at < clock_timestamp() - interval '1 day' and not exists (select from postrider.lanes as l where l.sink = c.sink and l.lane = c.lane);
-  delete from postrider.deliveries as d where d.sink = remove_endpoint.endpoint;
-  get diagnostics dropped = row_count;
-  delete from postrider.sinks as s where s.name = remove_endpoint.endpoint;
-  insert into postrider.actions (actor, action, sink, reason, detail)
-  values (remove_endpoint.actor, 'removed', remove_endpoint.endpoint, remove_endpoint.reason, jsonb_build_object('origin', origin, 'deliveries', dropped));
-  perform postrider.tell_relays();
-  return dropped;
+  return postrider.drop_sink(endpoint, reason, actor, jsonb_build_object('origin', origin));
 end
 $$;
 

@@ -161,6 +161,35 @@ test('a new address and a new secret hold at once, and nothing is lost between t
   expect([...before.complaints, ...after.complaints]).toEqual([])
 })
 
+test('from its consent on an endpoint is told with each event who sends it, and within the rate that it allows; others are not', async () => {
+  await using consented = await startReceiver()
+  await using other = await startReceiver()
+  await using _relay = await carryHooks(db.url, hooks({ requestOrigin: 'events.shop.example' }))
+  const name = await addEndpoint(client, 'acme', consented)
+  await addEndpoint(client, 'other', other)
+  const made = await emitMixed(6)
+  await until('both have them', () => consented.distinct === 6 && other.distinct === 6)
+  await client.query(`select postrider.verify_endpoint($1, 'cloudevents', allowed_rate => 20)`, [name])
+  // Another event may still go the old way, but none after the first that goes the new one.
+  let count = 6
+  await until('it is told', async () => {
+    made.push(...(await emitMixed(1, ++count)))
+    return consented.arrivals.at(-1)?.sender !== null
+  })
+  const begun = performance.now()
+  made.push(...(await emitMixed(60, count + 1)))
+  await until('both have all', () => consented.distinct === made.length && other.distinct === made.length)
+  const taken = consented.arrivals.filter(({ n }) => n > count)
+  expect(new Set(taken.map(({ sender }) => sender))).toEqual(new Set(['events.shop.example']))
+  // A second's worth may go at once.
+  expect((taken.at(-1)?.at ?? 0) - begun).toBeGreaterThan(1_500)
+  expect(new Set(other.arrivals.map(({ sender }) => sender))).toEqual(new Set([null]))
+  for (const { arrivals, complaints } of [consented, other]) {
+    expect(faultsOf(made, arrivals)).toEqual(faultless)
+    expect(complaints).toEqual([])
+  }
+})
+
 test('what waits in trouble goes to the new address too', async () => {
   await using broken = await startReceiver({ answer: ({ n }) => (n === 3 ? 422 : 204) })
   await using mended = await startReceiver()

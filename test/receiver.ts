@@ -10,6 +10,8 @@ export interface Arrival extends Written {
   /** As the relay counts. */
   readonly attempt: number
   readonly at: number
+  /** Who sends it, where the sender says so. */
+  readonly sender: string | null
 }
 
 /** A status, or no answer at all: the connection is cut. */
@@ -66,7 +68,8 @@ export async function startReceiver(options: ReceiverOptions = {}): Promise<Rece
     bodies.set(id, body)
     if (busy.has(data.key)) complaints.push(`two at once: ${data.key} ${data.n}`)
     busy.add(data.key)
-    const arrival: Arrival = { id, key: data.key, n: data.n, attempt: verified.attempt ?? 0, at: performance.now() }
+    const sender = request.headers['webhook-request-origin']?.toString() ?? null
+    const arrival: Arrival = { id, key: data.key, n: data.n, attempt: verified.attempt ?? 0, at: performance.now(), sender }
     arrivals.push(arrival)
     const answered = await answer(arrival, body)
     busy.delete(data.key)

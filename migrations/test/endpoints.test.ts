@@ -170,6 +170,52 @@ describe('an endpoint is a sink in every respect', () => {
     expect(await one(`select postrider.verify_endpoint('hooks/nobody', 'ping') as state`)).toEqual({ state: null })
   })
 
+  test('what it allows when it is verified is a limit from then on, and never raises a lower one', async () => {
+    await putFamily({ rate: 5 })
+    await add('acme', { state: 'pending', verification: 'cloudevents' })
+    await client.query(`select postrider.set_limits('hooks/acme', 2, null, 'slow start', 'ada')`)
+    const rates = async (allowed: number | null): Promise<unknown> => {
+      await client.query(`select postrider.verify_endpoint('hooks/acme', 'cloudevents', 'ada', $1)`, [allowed])
+      return await one(`select rate, concurrency, state, verification from postrider.endpoint_status`)
+    }
+    const verified = { concurrency: 2, state: 'active', verification: 'cloudevents' }
+    expect(await rates(null)).toEqual({ ...verified, rate: 5 })
+    expect(await rates(6)).toEqual({ ...verified, rate: 5 })
+    expect(await rates(5)).toEqual({ ...verified, rate: 5 })
+    expect(await rates(1.5)).toEqual({ ...verified, rate: 1.5 })
+    expect(await rates(2)).toEqual({ ...verified, rate: 1.5 })
+    expect(await rates(null)).toEqual({ ...verified, rate: 1.5 })
+    expect((await actions('hooks/acme')).slice(1)).toEqual([
+      { actor: 'ada', action: 'limited', reason: 'slow start', detail: { concurrency: 2, rate: null } },
+      { actor: 'ada', action: 'resumed', reason: 'verified by cloudevents', detail: { from: 'pending' } },
+      { actor: 'ada', action: 'limited', reason: 'what the endpoint allows', detail: { concurrency: 2, rate: '1.5' } },
+    ])
+    await putFamily({ rate: null })
+    expect(await one(`select rate from postrider.endpoint_status`)).toEqual({ rate: 1.5 })
+    await client.query(`select postrider.set_limits('hooks/acme', null, null)`)
+    expect(await rates(1000)).toMatchObject({ rate: 1000 })
+    await client.query(`select postrider.set_limits('hooks/acme', null, 'infinity')`)
+    expect(await rates(30)).toMatchObject({ rate: 30 })
+    for (const rate of [0, -1]) await expect(rates(rate)).rejects.toMatchObject({ constraint: 'sinks_live_rate' })
+  })
+
+  test('verifying one that is active tells relays, because what is sent there depends on it', async () => {
+    await add('acme')
+    const before = await one(`select changed_at from postrider.sinks where name = 'hooks/acme'`)
+    const listener = await db.client()
+    const heard: string[] = []
+    listener.on('notification', ({ payload = '' }) => heard.push(payload))
+    await listener.query('listen postrider')
+    expect(await one(`select postrider.verify_endpoint('hooks/acme', 'cloudevents') as state`)).toEqual({ state: 'active' })
+    const after = await one(`select changed_at from postrider.sinks where name = 'hooks/acme'`)
+    expect(Number(after?.['changed_at'])).toBeGreaterThan(Number(before?.['changed_at']))
+    await listener.query('select')
+    expect(heard).toEqual(['sinks'])
+    await expect(client.query(`select postrider.verify_endpoint('hooks/acme', 'hope')`)).rejects.toMatchObject({
+      constraint: 'endpoints_verification',
+    })
+  })
+
   test('verifying one that is paused leaves it paused', async () => {
     await add('acme')
     await client.query(`select postrider.pause('hooks/acme', 'because')`)

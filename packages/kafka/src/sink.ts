@@ -10,6 +10,7 @@ import { openWire } from './open.ts'
 import type { KafkaOptions } from './options.ts'
 import { interrupted } from './outcome.ts'
 import { leastSize, recordSize } from './record-size.ts'
+import { reach } from './reach.ts'
 import type { StreamRecord } from './records.ts'
 import { Topic } from './topic.ts'
 
@@ -34,7 +35,8 @@ const marginMs = 1_000
  */
 export async function createKafkaSink(options: KafkaOptions): Promise<KafkaSink> {
   const settings = checkOptions(options)
-  return sinkOf(settings, createDriver(await openWire(settings), settings.driver))
+  const sink = sinkOf(settings, createDriver(await openWire(settings), settings.driver))
+  return { ...sink, reach: (signal) => reach(options, settings, signal) }
 }
 
 /** The sink over any driver; owns it. */

@@ -102,6 +102,7 @@ const refusals: Readonly<Record<string, ErrorCode>> = {
   PR004: 'invalid_filter',
   PR005: 'invalid_endpoint',
   PR006: 'cutover_refused',
+  PR007: 'sink_in_use',
 }
 
 function refusalOf(error: pg.DatabaseError): PostriderError | null {

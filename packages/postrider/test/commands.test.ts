@@ -261,3 +261,26 @@ test('the URL of the database can come from a file', async () => {
   expect((await runProgram(['status', '--database-url-file', path])).code).toBe(0)
   expect((await runProgram(['status'], { env: { POSTRIDER_DATABASE_URL_FILE: path } })).code).toBe(0)
 })
+
+test('sinks remove ends a sink that no configuration names any more; one that a relay has is told so', async () => {
+  await using db = await testDatabase()
+  const client = await db.client()
+  const run = commandsOn(db.url)
+  await run('emit', 'a.b', '--json')
+  await client.query(`select postrider.put_sink('billing', 'webhook', 2::smallint, null, 'key', 'block', 'all')`)
+  await client.query(`insert into postrider.relays (id, name, version, sinks) values ($1, 'host:1', '1', '{billing}')`, [nobody])
+  const remove = ['sinks', 'remove', 'billing', '--reason', 'replaced']
+  expect(await run(...remove)).toMatchObject({ code: 6, stderr: expect.stringContaining('--yes') as string })
+  const refused = await run(...remove, '--yes')
+  expect([refused.code, refused.stderr]).toEqual([
+    1,
+    expect.stringMatching(/relay host:1 has billing in its configuration[^]*Take it out of there/) as string,
+  ])
+  await client.query('delete from postrider.relays')
+  const removed = await run(...remove, '--yes', '--actor', 'ada', '--json')
+  expect([removed.code, JSON.parse(removed.stdout)]).toEqual([0, { sink: 'billing', removed: true, deliveries: 0 }])
+  expect((await client.query(`select actor, reason from postrider.actions where action = 'removed'`)).rows).toEqual([
+    { actor: 'ada', reason: 'replaced' },
+  ])
+  expect((await run(...remove, '--yes')).stderr).toContain('There is no sink billing')
+})

@@ -9,6 +9,7 @@ import { temporaryDirectory, type Directory } from './directory.ts'
 import { runProgram, type Ended } from './program.ts'
 
 interface Request {
+  readonly method: string
   readonly path: string
   readonly headers: IncomingHttpHeaders
   readonly body: string
@@ -18,12 +19,19 @@ interface Request {
 class Customer implements AsyncDisposable {
   readonly requests: Request[] = []
   status = 204
+  /** Sent with every answer. */
+  headers: Record<string, string> = { 'content-type': 'text/plain' }
   readonly #server = createServer((request, response) => {
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {
-      this.requests.push({ path: request.url ?? '', headers: request.headers, body: Buffer.concat(chunks).toString() })
-      response.writeHead(this.status, { 'content-type': 'text/plain' }).end(this.status === 204 ? undefined : 'no thanks')
+      this.requests.push({
+        method: request.method ?? '',
+        path: request.url ?? '',
+        headers: request.headers,
+        body: Buffer.concat(chunks).toString(),
+      })
+      response.writeHead(this.status, this.headers).end(this.status === 204 ? undefined : 'no thanks')
     })
   })
 
@@ -69,10 +77,10 @@ afterEach(async () => {
   await db[Symbol.asyncDispose]()
 })
 
-async function configure(endpoints: object): Promise<void> {
+async function configure(endpoints: object, more: object = {}): Promise<void> {
   await directory.write('postrider.config.json', {
     sinks: {
-      hooks: { kind: 'webhook', endpoints, trust: 'internal', allow: ['127.0.0.0/8'], onDead: 'park' },
+      hooks: { kind: 'webhook', endpoints, trust: 'internal', allow: ['127.0.0.0/8'], onDead: 'park', ...more },
       // Nobody needs the secrets of the others.
       other: { kind: 'webhook', url: 'https://example.com/', secrets: { current: '${env:NOT_SET}' } },
     },
@@ -221,6 +229,112 @@ describe('add', () => {
     environment = { NOT_SET: generateSecret() }
     const { code, stderr } = await run('add', 'other/acme', '--url', url)
     expect([code, stderr]).toEqual([2, expect.stringContaining('sinks.other.endpoints: is missing') as string])
+  })
+})
+
+describe('verification by cloudevents', () => {
+  const ours = 'events.shop.example'
+  const how = ['--verification', 'cloudevents']
+  const consent = (more: Record<string, string> = {}): void => {
+    customer.headers = { 'WebHook-Allowed-Origin': ours, ...more }
+  }
+  const status = async (): Promise<unknown> =>
+    (await client.query('select state, rate, concurrency, verification from postrider.endpoint_status')).rows[0]
+  beforeEach(() => configure({ secretKey: '${env:KEY}' }, { requestOrigin: ours }))
+
+  test('asks for consent with the rate of the sink, takes the rate that is allowed, and says from then on who sends', async () => {
+    await client.query(`update postrider.sinks set rate = 10 where name = 'hooks'`)
+    consent({ 'WebHook-Allowed-Rate': '120' })
+    const { code, stdout, stderr } = await run('add', 'hooks/acme', '--url', url, ...how)
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^whsec_/) as string])
+    expect(stderr).toMatch(/handshake: consent after \d+ ms, to 120 requests a minute\. hooks\/acme is active/)
+    expect(customer.requests).toMatchObject([
+      {
+        method: 'OPTIONS',
+        path: '/path-that-is-a-secret',
+        headers: { 'webhook-request-origin': ours, 'webhook-request-rate': '600' },
+        body: '',
+      },
+    ])
+    expect(await status()).toEqual({ state: 'active', rate: 2, concurrency: 8, verification: 'cloudevents' })
+    expect((await run('show', 'hooks/acme')).stdout).toMatch(/limits: +8 at once, 2\/s, .*\nverified: +by cloudevents: \d{4}-/)
+    expect((await client.query('select actor, action, detail from postrider.actions order by id')).rows).toMatchObject([
+      { actor: 'ada', action: 'pinged', detail: { host: '127.0.0.1' } },
+      { actor: 'ada', action: 'added', detail: { state: 'pending' } },
+      { actor: 'ada', action: 'limited', detail: { rate: '2' } },
+      { actor: 'ada', action: 'resumed' },
+    ])
+    expect((await run('ping', 'hooks/acme')).code).toBe(0)
+    expect(customer.requests.at(-1)).toMatchObject({ method: 'POST', headers: { 'webhook-request-origin': ours } })
+  })
+
+  test('leaves one pending that does not consent, says why, and enable asks again', async () => {
+    // As many servers answer that have never heard of webhooks.
+    customer.headers = { allow: 'OPTIONS, GET, POST' }
+    const { code, stderr } = await run('add', 'hooks/acme', '--url', url, ...how)
+    expect(code).toBe(4)
+    expect(stderr).toMatch(
+      /handshake: no consent after \d+ ms \(no_consent: WebHook-Allowed-Origin is missing\)\. hooks\/acme stays pending/,
+    )
+    expect(stderr).not.toContain('endpoints ping')
+    expect(await status()).toMatchObject({ state: 'pending', verification: 'cloudevents' })
+
+    customer.status = 405
+    const again = await json('enable', 'hooks/acme')
+    expect(again).toMatchObject({
+      state: 'pending',
+      consent: { given: false, status: 405, perMinute: null, error: { code: 'no_consent', message: 'answered 405' } },
+    })
+    customer.status = 200
+    consent({ 'WebHook-Allowed-Rate': '*' })
+    const enabled = await json('enable', 'hooks/acme')
+    expect(enabled).toMatchObject({ state: 'active', consent: { given: true, status: 200, perMinute: null, error: null } })
+    expect(await status()).toEqual({ state: 'active', rate: null, concurrency: 8, verification: 'cloudevents' })
+    expect(customer.requests.map(({ method }) => method)).toEqual(['OPTIONS', 'OPTIONS', 'OPTIONS'])
+  })
+
+  test('change asks at a new address, and, when it is told to, where the endpoint is', { timeout: 60_000 }, async () => {
+    await add()
+    expect(customer.requests.at(-1)?.headers['webhook-request-origin']).toBeUndefined()
+    const refused = await run('change', 'hooks/acme', ...how)
+    expect([refused.code, refused.stderr]).toEqual([
+      2,
+      expect.stringMatching(/where it is, handshake: no consent .* Nothing was changed/) as string,
+    ])
+    expect(await status()).toMatchObject({ verification: 'ping' })
+    consent()
+    expect(await json('change', 'hooks/acme', ...how)).toMatchObject({ changed: [], consent: { given: true } })
+    expect(await status()).toMatchObject({ verification: 'cloudevents', state: 'active' })
+
+    await using moved = new Customer()
+    const to = await moved.listen()
+    expect((await run('change', 'hooks/acme', '--url', to)).stderr).toMatch(/at the new address, handshake: no consent/)
+    expect(await row()).toMatchObject({ url })
+    moved.headers = { 'WebHook-Allowed-Origin': '*', 'WebHook-Allowed-Rate': '30' }
+    expect((await run('change', 'hooks/acme', '--url', to)).code).toBe(0)
+    expect(await row()).toMatchObject({ url: to, verified: true })
+    expect(await status()).toMatchObject({ rate: 0.5 })
+    expect(moved.requests.map(({ method }) => method)).toEqual(['OPTIONS', 'OPTIONS'])
+  })
+
+  test('needs the name of the sender in the configuration, and asks nobody without it', async () => {
+    await configure({ secretKey: '${env:KEY}' })
+    consent()
+    const { code, stderr } = await run('add', 'hooks/acme', '--url', url, ...how)
+    expect([code, stderr]).toEqual([2, expect.stringContaining('requestOrigin: is missing; set it for the sink') as string])
+    expect([await row(), customer.requests]).toEqual([undefined, []])
+    expect((await client.query('select from postrider.actions')).rowCount).toBe(0)
+  })
+
+  test('is limited as pings are: after ten of one host within a minute nothing is asked', async () => {
+    consent()
+    await client.query(
+      `insert into postrider.actions (actor, action, sink, detail)
+       select 'eve', 'pinged', 'hooks/other', '{"host": "127.0.0.1"}' from generate_series(1, 10)`,
+    )
+    const { code, stderr } = await run('add', 'hooks/acme', '--url', url, ...how)
+    expect([code, stderr]).toEqual([1, expect.stringContaining('127.0.0.1 was pinged 10 times within a minute') as string])
+    expect([await row(), customer.requests]).toEqual([undefined, []])
   })
 })
 

@@ -16,6 +16,7 @@ export type {
   DeliveryError,
   Endpoint,
   Outcome,
+  Reach,
   Replay,
   Sink,
   SinkFamily,

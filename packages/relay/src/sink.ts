@@ -71,6 +71,15 @@ export interface Attempt {
   readonly doubtful?: boolean
 }
 
+/** Whether a destination can be reached. */
+export type Reach =
+  | {
+      readonly reached: true
+      /** The certificate that ends first; null without TLS, or where none can be seen. */
+      readonly certificateEnds: Date | null
+    }
+  | { readonly reached: false; readonly error: DeliveryError }
+
 /**
  * A destination. One verb: it sends one event and answers what came of it.
  *
@@ -92,6 +101,11 @@ export interface Sink extends AsyncDisposable {
    */
   readonly pipelined?: boolean
   deliver(attempt: Attempt, signal: AbortSignal): Promise<Outcome>
+  /**
+   * Whether the destination can be reached as for a delivery, without one: for people who look for what is wrong. The relay
+   * never asks. It ends soon after `signal` aborts, or by a deadline of its own.
+   */
+  reach?(signal: AbortSignal): Promise<Reach>
 }
 
 /** A destination that is described by a row of `postrider.endpoints`. */

@@ -124,9 +124,17 @@ export const errorCodes = {
     meaning: 'An endpoint cannot be as it was given: its name, address, secrets, headers, types or tenant break a rule.',
     next: 'Mend what the message names; nothing was written.',
   },
+  sink_in_use: {
+    meaning: 'A sink cannot be removed as things are.',
+    next: 'Do first what the message names; nothing was changed.',
+  },
   too_many_pings: {
     meaning: 'Endpoints at this host, or of this sink, were pinged too often within a minute.',
     next: 'Wait a minute, then do it again.',
+  },
+  no_consent: {
+    meaning: 'The destination was asked whether it wants events (the handshake of CloudEvents), and did not say so.',
+    next: 'Let it answer OPTIONS with 2xx and `WebHook-Allowed-Origin`, or verify the endpoint by a ping.',
   },
   cutover_refused: {
     meaning: 'A consumer cannot be moved to another sink, or back, as things are.',

@@ -10,7 +10,7 @@ import { externalGuard, internalGuard, type Guard } from './guard.ts'
 import type { WebhookOptions, WebhookSecrets, WebhookTimeouts } from './options.ts'
 import type { OldKey } from './sign.ts'
 import { headerProblems } from './static-headers.ts'
-import { allowProblem, targetProblems } from './target.ts'
+import { allowProblem, isHostName, targetProblems } from './target.ts'
 
 /** {@link WebhookOptions} checked, with every default filled in. */
 export interface WebhookSettings {
@@ -30,6 +30,8 @@ export interface WebhookSettings {
   readonly permanentStatuses: ReadonlySet<number>
   readonly maxHops: number
   readonly userAgent: string
+  /** Null: it is not said. */
+  readonly requestOrigin: string | null
   readonly dnsServers: readonly string[]
 }
 
@@ -50,6 +52,7 @@ const known: Readonly<Record<keyof WebhookOptions, true>> = {
   permanentStatuses: true,
   maxHops: true,
   userAgent: true,
+  requestOrigin: true,
   dnsServers: true,
 }
 /** Of a sink, or of an endpoint of one: `hooks/acme`. */
@@ -78,6 +81,8 @@ export function checkOptions(options: WebhookOptions): WebhookSettings {
   problems.push(...headerProblems(headers))
   const userAgent = options.userAgent ?? `Postrider/${version}`
   if (!/^[\x21-\x7e][\x20-\x7e]{0,255}$/.test(userAgent)) problems.push('userAgent: visible ASCII, at most 256 characters')
+  const requestOrigin = options.requestOrigin ?? null
+  if (requestOrigin !== null && !isDnsName(requestOrigin)) problems.push('requestOrigin: a DNS name such as events.shop.example')
 
   const { trust, guard, deny } = checkTarget(options, problems)
   const { current, previous } = checkSecrets(options.secrets, problems)
@@ -115,6 +120,7 @@ export function checkOptions(options: WebhookOptions): WebhookSettings {
     permanentStatuses: new Set(permanentStatuses),
     maxHops,
     userAgent,
+    requestOrigin,
     dnsServers,
   })
 }
@@ -206,6 +212,10 @@ function checkTls(tls: TlsFiles, problems: string[]): TlsFiles {
     }
   }
   return tls
+}
+
+function isDnsName(text: unknown): boolean {
+  return typeof text === 'string' && isHostName(text.toLowerCase())
 }
 
 function isServer(text: string): boolean {

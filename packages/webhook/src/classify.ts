@@ -12,6 +12,8 @@ export interface Answer {
   readonly never?: boolean
 }
 
+type Failure = Extract<SinkAnswer, { readonly kind: 'retry' | 'reject' }>
+
 /** Attempts for a 4xx that may heal by a deployment of the receiver, but mostly does not. */
 const clientErrorAttempts = 5
 /** RFC 9110 section 15.5: the content of this request is at fault, another may pass. */
@@ -60,7 +62,7 @@ export function classifyAnswer(answer: Answer, permanent: ReadonlySet<number>, n
 }
 
 /** No answer → outcome. The messages are our own: those of Node and undici carry addresses. */
-export function classifyFailure(error: Error & { readonly code?: unknown }): SinkAnswer {
+export function classifyFailure(error: Error & { readonly code?: unknown }): Failure {
   if (error instanceof Unreachable) {
     if (error.stage === 'blocked') return { kind: 'reject', error: failure('blocked_target', 'target not allowed') }
     return { kind: 'retry', error: failure(error.stage, error.message) }
@@ -73,7 +75,8 @@ export function classifyFailure(error: Error & { readonly code?: unknown }): Sin
   const code = typeof error.code === 'string' ? error.code : error.name
   if (code === 'UND_ERR_HEADERS_TIMEOUT') return retry('timeout', 'no headers in time')
   if (code === 'UND_ERR_HEADERS_OVERFLOW') return retry('malformed_response', 'headers over 16 KiB')
-  if (code.startsWith('HPE_') || code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH')
+  // What undici cannot parse mostly has a name only, and no code.
+  if (code.startsWith('HPE_') || code === 'HTTPParserError' || code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH')
     return retry('malformed_response', `not HTTP (${code})`)
   if (code === 'UND_ERR_DESTROYED' || code === 'UND_ERR_CLOSED') return retry('interrupted', 'the sink was closed')
   if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED') {
@@ -83,7 +86,7 @@ export function classifyFailure(error: Error & { readonly code?: unknown }): Sin
   return retry('connect', `connection broke before an answer (${code})`)
 }
 
-function retry(code: ErrorCode, message: string): SinkAnswer {
+function retry(code: ErrorCode, message: string): Failure {
   return { kind: 'retry', error: failure(code, message) }
 }
 

@@ -1,7 +1,8 @@
 import { readFileSync, statSync } from 'node:fs'
-import type { Endpoint, Sink, SinkFamily } from '@postrider/relay'
+import type { Endpoint, SinkFamily } from '@postrider/relay'
 import { isPostriderError, PostriderError } from '@postrider/schema'
 import { checkOptions } from './check-options.ts'
+import { askConsent, type Consent } from './consent.ts'
 import type { WebhookFormat } from './encode.ts'
 import type { WebhookOptions, WebhookSecrets } from './options.ts'
 import { createSealer, isSealed, type Sealer } from './seal.ts'
@@ -16,6 +17,17 @@ export interface WebhookEndpointsOptions extends Omit<WebhookOptions, 'url' | 's
   readonly previousKeys?: readonly string[]
 }
 
+/** The endpoints of one sink, and how to ask one whether it wants to be one. */
+export interface WebhookEndpoints extends SinkFamily {
+  /**
+   * Asks for the consent of an endpoint, as its row describes it, by the handshake of CloudEvents (OPTIONS); whatever its
+   * destination does, there is an answer within the total deadline.
+   * @param rate events in a second that are asked for; null for no rate
+   * @throws PostriderError `invalid_options`: this endpoint cannot be used, or `requestOrigin` is missing.
+   */
+  askConsent(endpoint: Endpoint, rate: number | null, signal?: AbortSignal): Promise<Consent>
+}
+
 /** A row of `postrider.endpoints`, as far as it is needed here. */
 interface Row {
   readonly url: string
@@ -25,6 +37,8 @@ interface Row {
   }
   readonly headers: Readonly<Record<string, string>>
   readonly format: WebhookFormat | null
+  /** What has let it in. */
+  readonly verification: string
 }
 
 /**
@@ -32,7 +46,7 @@ interface Row {
  * questions to name servers are shared with nobody, so what one of them does cannot slow another.
  * @throws PostriderError `invalid_options` with all problems of what they have in common.
  */
-export function createWebhookEndpoints(options: WebhookEndpointsOptions): SinkFamily {
+export function createWebhookEndpoints(options: WebhookEndpointsOptions): WebhookEndpoints {
   const { secretKey: _secretKey, previousKeys: _previousKeys, ...common } = options
   const sealer = sealerOf(options)
   // There is no address yet, so nothing is said about this one.
@@ -43,7 +57,11 @@ export function createWebhookEndpoints(options: WebhookEndpointsOptions): SinkFa
   return {
     name: options.name,
     kind: 'webhook',
-    open: (endpoint) => openEndpoint(endpoint, common, sealer),
+    open: (endpoint) => createWebhookSink(optionsOf(endpoint, common, sealer)),
+    async askConsent({ name, settings }, rate, signal = new AbortController().signal) {
+      const asked = { name, settings: { ...settings, verification: 'cloudevents' } }
+      return await askConsent(checkOptions(optionsOf(asked, common, sealer)), rate, signal)
+    },
     // Whoever opens an endpoint closes it.
     [Symbol.asyncDispose]: () => Promise.resolve(),
   }
@@ -59,11 +77,12 @@ export function sealerOf({
   return null
 }
 
-function openEndpoint(
+/** An endpoint as a sink of its own, with all that is sealed opened. */
+function optionsOf(
   { name, settings }: Endpoint,
-  common: Omit<WebhookOptions, 'url' | 'secrets'>,
+  { requestOrigin, ...common }: Omit<WebhookOptions, 'url' | 'secrets'>,
   sealer: Sealer | null,
-): Sink {
+): WebhookOptions {
   const problems: string[] = []
   const row = rowOf(settings, problems)
   const read = (text: string, path: string): string => {
@@ -90,8 +109,14 @@ function openEndpoint(
       until: former.until,
     })),
   }
+  const hasConsented = row.verification === 'cloudevents'
+  if (hasConsented && requestOrigin === undefined) {
+    problems.push(
+      'requestOrigin: is missing; set it for the sink, such as events.shop.example: verification by cloudevents says who sends',
+    )
+  }
   if (problems.length > 0) throw refuse(`The endpoint ${name} cannot be used`, problems)
-  return createWebhookSink({
+  return {
     ...common,
     name,
     url: row.url,
@@ -104,7 +129,8 @@ function openEndpoint(
       ...Object.fromEntries(headers),
     },
     ...(row.format === null ? {} : { format: row.format }),
-  })
+    ...(hasConsented && requestOrigin !== undefined ? { requestOrigin } : {}),
+  }
 }
 
 function problemsOf(options: WebhookOptions): readonly string[] {
@@ -119,7 +145,7 @@ function problemsOf(options: WebhookOptions): readonly string[] {
 
 /** The database has checked the form already; this is for rows that come from elsewhere. */
 function rowOf(settings: Endpoint['settings'], problems: string[]): Row {
-  const { url, secrets, headers, format } = settings
+  const { url, secrets, headers, format, verification = 'none' } = settings
   const { current, previous } = objectOf(secrets)
   const isFormer = (one: unknown): boolean => ['secret', 'until'].every((key) => typeof objectOf(one)[key] === 'string')
   if (typeof url !== 'string') problems.push('url: expected a text')
@@ -127,8 +153,9 @@ function rowOf(settings: Endpoint['settings'], problems: string[]): Row {
   if (!isList(previous ?? [], isFormer)) problems.push('secrets.previous: expected a list of { secret, until }')
   if (!Object.values(objectOf(headers)).every(isText)) problems.push('headers: expected texts')
   if (format !== null && format !== undefined && typeof format !== 'string') problems.push('format: expected a text')
-  if (problems.length > 0) return { url: '', secrets: { current: [] }, headers: {}, format: null }
-  return { url, secrets, headers: objectOf(headers), format: format ?? null } as Row
+  if (typeof verification !== 'string') problems.push('verification: expected a text')
+  if (problems.length > 0) return { url: '', secrets: { current: [] }, headers: {}, format: null, verification: 'none' }
+  return { url, secrets, headers: objectOf(headers), format: format ?? null, verification } as Row
 }
 
 function opened(text: string, place: string, sealer: Sealer | null): string {

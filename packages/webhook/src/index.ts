@@ -1,5 +1,6 @@
 export type { TlsFiles } from './connect.ts'
-export { createWebhookEndpoints, sealerOf, type WebhookEndpointsOptions } from './endpoints.ts'
+export type { Consent } from './consent.ts'
+export { createWebhookEndpoints, sealerOf, type WebhookEndpoints, type WebhookEndpointsOptions } from './endpoints.ts'
 export { encode, type Encoded, type WebhookFormat } from './encode.ts'
 export type { WebhookOptions, WebhookSecrets, WebhookTimeouts } from './options.ts'
 export { createSealer, generateSealKey, isSealed, type SealKeys, type Sealer } from './seal.ts'

@@ -66,6 +66,11 @@ export interface WebhookOptions {
   readonly maxHops?: number
   /** Default `Postrider/<version>`. */
   readonly userAgent?: string
+  /**
+   * DNS name that this sender calls itself, for all its relays: `webhook-request-origin` of every request (CloudEvents, HTTP
+   * 1.1 Web Hooks, section 4.1.2). Among many endpoints only those get it that consented to it. Default none.
+   */
+  readonly requestOrigin?: string
   /** Name servers, as `address` or `address:port`. Default: those of the system. */
   readonly dnsServers?: readonly string[]
 }

@@ -1,13 +1,11 @@
-import { guardedConnector } from './connect.ts'
 import { Connections } from './connections.ts'
-import { closedTo } from './deny.ts'
+import { createDialler } from './dial.ts'
 import { Cut, Exchange, type Ended } from './exchange.ts'
-import { hostOf } from './target.ts'
-import { localAddresses } from './hosts.ts'
 import type { WebhookSettings } from './check-options.ts'
-import { createResolver } from './resolve.ts'
 
 export interface PostRequest {
+  /** Default POST. */
+  readonly method?: 'POST' | 'OPTIONS'
   readonly body: Buffer
   readonly headers: readonly string[]
 }
@@ -43,14 +41,8 @@ class Interruptible {
 }
 
 export function createPoster(settings: WebhookSettings): Poster {
-  const { url, trust, guard, deny, timeouts, capture, tls } = settings
-  const host = hostOf(url)
-  const resolver = createResolver({
-    host,
-    known: trust === 'internal' ? localAddresses(host) : [],
-    servers: settings.dnsServers,
-    deadlineMs: timeouts.dnsMs,
-  })
+  const { url, timeouts, capture } = settings
+  const dialler = createDialler(settings)
   const connections = new Connections(url.origin, settings.connections, {
     pipelining: 1,
     allowH2: false,
@@ -60,22 +52,16 @@ export function createPoster(settings: WebhookSettings): Poster {
     // undici's timers start anew with every chunk and every 1xx, and are coarse: only the total deadline bounds a request.
     headersTimeout: timeouts.firstByteMs,
     bodyTimeout: silentBodyMs,
-    connect: guardedConnector({
-      guard,
-      closed: closedTo(deny, url, timeouts.dnsMs),
-      resolver,
-      tls,
-      deadlineMs: timeouts.connectMs,
-    }),
+    connect: dialler.connect,
   })
   // From the URL, so it always begins with a slash: undici would take an absolute URL for a path.
   const path = url.pathname + url.search
   const interruptible = new Interruptible()
   const keepBody = (status: number): boolean => capture === 'all' || (capture === 'failures' && (status < 200 || status > 299))
 
-  function send({ body, headers }: PostRequest): Exchange {
+  function send({ method = 'POST', body, headers }: PostRequest): Exchange {
     const exchange = new Exchange(keepBody)
-    connections.send({ method: 'POST', path, headers: headers as string[], body }, exchange)
+    connections.send({ method, path, headers: headers as string[], body }, exchange)
     return exchange
   }
 
@@ -101,7 +87,7 @@ export function createPoster(settings: WebhookSettings): Poster {
       }
     },
     async [Symbol.asyncDispose]() {
-      resolver.close()
+      dialler[Symbol.dispose]()
       await connections.destroy()
     },
   }

@@ -4,10 +4,12 @@ import { createCapture } from './capture.ts'
 import { classifyAnswer, classifyFailure } from './classify.ts'
 import { encode } from './encode.ts'
 import type { Ended } from './exchange.ts'
+import { fixedHeaders } from './fixed-headers.ts'
 import { hopsOf } from './hops.ts'
 import { checkOptions } from './check-options.ts'
 import type { WebhookOptions } from './options.ts'
 import { createPoster, type PostRequest } from './post.ts'
+import { reach } from './reach.ts'
 import { createSigner } from './sign.ts'
 
 /** The total deadline ends an attempt; this is for an event loop that is late. */
@@ -25,10 +27,7 @@ export function createWebhookSink(options: WebhookOptions): Sink {
   const sign = createSigner(settings.current, settings.previous)
   const capture = createCapture(settings)
   const poster = createPoster(settings)
-  const fixedHeaders = [
-    ...Object.entries({ 'user-agent': settings.userAgent, accept: '*/*', 'accept-encoding': 'identity' }).flat(),
-    ...Object.entries(settings.headers).flat(),
-  ]
+  const fixed = fixedHeaders(settings)
 
   function prepare({ event, number, replay }: Attempt): PostRequest {
     const { body, headers } = encode(event, settings.format)
@@ -36,7 +35,7 @@ export function createWebhookSink(options: WebhookOptions): Sink {
     const signed = ['webhook-id', event.id, 'webhook-timestamp', String(timestamp)]
     const signature = ['webhook-signature', sign({ id: event.id, timestamp, body })]
     const counted = ['postrider-attempt', String(number), ...(replay === undefined ? [] : replayHeaders(replay))]
-    return { body, headers: [...fixedHeaders, ...headers, ...signed, ...signature, ...counted] }
+    return { body, headers: [...fixed, ...headers, ...signed, ...signature, ...counted] }
   }
 
   function judge(ended: Ended): Outcome {
@@ -67,6 +66,7 @@ export function createWebhookSink(options: WebhookOptions): Sink {
       }
       return judge(await poster.post(request, signal))
     },
+    reach: (signal) => reach(settings, signal),
     [Symbol.asyncDispose]: () => poster[Symbol.asyncDispose](),
   }
 }

@@ -108,6 +108,7 @@ describe('failures', () => {
     ['headers timeout', new errors.HeadersTimeoutError(), 'retry', 'timeout'],
     ['headers overflow', new errors.HeadersOverflowError(), 'retry', 'malformed_response'],
     ['not HTTP', withCode('HPE_INVALID_CONSTANT'), 'retry', 'malformed_response'],
+    ['not HTTP, without a code', new errors.HTTPParserError('Expected HTTP/'), 'retry', 'malformed_response'],
     ['other side closed', new errors.SocketError('other side closed'), 'retry', 'connect'],
     ['reset', withCode('ECONNRESET'), 'retry', 'connect'],
     ['alert', withCode('ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'), 'retry', 'tls'],

@@ -73,6 +73,9 @@ test.each<[change: Record<string, unknown>, problem: RegExp]>([
   [{ permanentStatuses: [200] }, /^permanentStatuses: a whole number from 400 to 599/],
   [{ permanentStatuses: [429] }, /^permanentStatuses: 429 has its own rule/],
   [{ userAgent: 'a\r\nb: c' }, /^userAgent: /],
+  ...['https://shop.example', 'shop.example:443', '*.shop.example', 'shop example', 'shop\r\nx: y', '10.0.0.1', '', 7].map(
+    (requestOrigin): [Record<string, unknown>, RegExp] => [{ requestOrigin }, /^requestOrigin: a DNS name/],
+  ),
   [{ dnsServers: ['dns.example'] }, /^dnsServers: /],
   [
     { tls: { cert: readFileSync(new URL('fixtures/client.pem', import.meta.url), 'utf8') } },

@@ -105,6 +105,7 @@ test('options are taken or refused as invalid_options, and what was refused stan
       dnsServers: fc.array(hostileText(30), { maxLength: 3 }),
       permanentStatuses: fc.array(fc.integer(), { maxLength: 3 }),
       userAgent: hostileText(60),
+      requestOrigin: value,
       headers: fc.dictionary(hostileText(20), fc.constantFrom(`${canary}\n`, `${canary}ü`), { maxKeys: 3 }),
       secrets: fc.constantFrom({ current: canary }, { current: [`whsec_${canary}`] }, { current: `whsk_${canary}` }),
     },

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { withActor } from '../actor.ts'
 import { rate } from '../filter.ts'
 import { wholeNumber, withDatabase, type DatabaseFlags } from '../options.ts'
+import type { RemoveFlags } from '../run/remove-sink.ts'
 import type { LimitFlags } from '../run/sinks.ts'
 
 export function addSinks(program: Command): void {
@@ -25,6 +26,12 @@ export function addSinks(program: Command): void {
       if (given === (flags.reset === true)) command.error('error: give --concurrency, --rate or both; or --reset')
       await (await import('../run/sinks.ts')).limits(name, flags)
     })
+  withActor(withDatabase(command.command('remove')))
+    .description('remove a sink that no configuration names any more, with all that waits for it; its attempts stay on record')
+    .argument('<sink>')
+    .requiredOption('--reason <text>', 'why; kept in the record')
+    .option('-y, --yes', 'do not ask')
+    .action(async (name: string, flags: RemoveFlags) => (await import('../run/remove-sink.ts')).remove(name, flags))
 }
 
 function rateOrNone(text: string): number {

@@ -53,6 +53,14 @@ export async function loadOneSink(
   return await load(someSinksShape, { keys: ['database', 'schema', 'health'], sinks: (one) => one === name }, flags, surroundings)
 }
 
+/** What a command needs that looks at all sinks there are; there may be none. */
+export async function loadSinks(
+  flags: ConfigFlags = {},
+  surroundings: Surroundings = {},
+): Promise<Loaded<Pick<Settings, 'database' | 'schema' | 'sinks' | 'health'>>> {
+  return await load(someSinksShape, { keys: ['database', 'schema', 'health'], sinks: () => true }, flags, surroundings)
+}
+
 /** Only what a command needs that has to do with Kafka: secrets of other sinks need not be there. */
 export async function loadKafkaSinks(
   flags: ConfigFlags = {},

@@ -102,6 +102,7 @@ const webhookKeys = z.strictObject({
   permanentStatuses: z.array(z.number()).exactOptional(),
   maxHops: z.number().exactOptional(),
   userAgent: z.string().exactOptional(),
+  requestOrigin: z.string().exactOptional(),
   dnsServers: z.array(z.string()).exactOptional(),
   ...carried,
   // One connection for every slot, and the sink takes 256 at most.

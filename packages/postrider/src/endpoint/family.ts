@@ -1,6 +1,5 @@
-import type { SinkFamily } from '@postrider/relay'
 import { PostriderError } from '@postrider/schema'
-import { createWebhookEndpoints, sealerOf, type Sealer } from '@postrider/webhook'
+import { createWebhookEndpoints, sealerOf, type Sealer, type WebhookEndpoints } from '@postrider/webhook'
 import type { Settings } from '../config.ts'
 import { loadOneSink, type ConfigFlags } from '../config/load.ts'
 import { ownPlaces } from '../own-places.ts'
@@ -10,9 +9,9 @@ import { endpointsOptions } from '../sinks.ts'
 export interface Family {
   readonly settings: Pick<Settings, 'database' | 'schema' | 'health'>
   /** As the relay opens them. */
-  readonly endpoints: SinkFamily
+  readonly endpoints: WebhookEndpoints
   /** The same, but every answer is kept whole, as far as sinks keep it. */
-  readonly talkative: SinkFamily
+  readonly talkative: WebhookEndpoints
   /** Null without `secretKey`. */
   readonly sealer: Sealer | null
 }

@@ -2,6 +2,7 @@ import { PostriderError } from '@postrider/schema'
 import type { Sealer } from '@postrider/webhook'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { collect } from '../options.ts'
+import type { Verification } from './verify.ts'
 
 export interface SecretFlags {
   readonly secret?: string
@@ -38,16 +39,16 @@ export function storedHeaders({ header: given = [] }: HeaderFlags, place: string
 }
 
 export interface VerificationFlags {
-  readonly verification?: 'ping' | 'none'
+  readonly verification?: Verification
 }
 
 /** `--verification`. */
 export function withVerification(command: Command): Command {
   return command.addOption(
-    new Option('--verification <how>', 'ping: a signed request has to succeed first; none: for services of your own').choices([
-      'ping',
-      'none',
-    ]),
+    new Option(
+      '--verification <how>',
+      'ping: a signed request has to succeed first; cloudevents: it has to consent by the handshake of CloudEvents; none: for services of your own',
+    ).choices(['ping', 'cloudevents', 'none'] satisfies Verification[]),
   )
 }
 

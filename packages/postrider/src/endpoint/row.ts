@@ -1,6 +1,7 @@
 import { PostriderError } from '@postrider/schema'
 import { sql, type Transaction } from 'kysely'
 import type { Views } from '../views.ts'
+import type { Verification } from './verify.ts'
 
 /** A row of `postrider.endpoints`, with the state of its sink. */
 export interface EndpointRow {
@@ -9,8 +10,10 @@ export interface EndpointRow {
   readonly secrets: StoredSecrets
   readonly headers: Readonly<Record<string, string>>
   readonly format: string | null
-  readonly verification: 'none' | 'ping'
+  readonly verification: Verification
   readonly state: 'pending' | 'active' | 'paused' | 'disabled' | 'gone'
+  /** Events in a second at most, whoever has said so; null without a limit. */
+  readonly rate: number | null
 }
 
 /** Secrets as they are stored: sealed, or references. */
@@ -24,7 +27,7 @@ type Settings = Pick<EndpointRow, 'url' | 'secrets' | 'headers' | 'format'>
 /** @throws PostriderError `not_found`. */
 export async function readEndpoint(trx: Transaction<Views>, schema: string, name: string, lock = false): Promise<EndpointRow> {
   const { rows } = await sql<EndpointRow>`
-    select e.sink, e.url, e.secrets, e.headers, e.format, e.verification, s.state
+    select e.sink, e.url, e.secrets, e.headers, e.format, e.verification, s.state, nullif(coalesce(s.live_rate, s.rate), 'infinity') as rate
     from ${sql.ref(`${schema}.endpoints`)} as e join ${sql.ref(`${schema}.sinks`)} as s on s.name = e.sink
     where e.sink = ${name} ${lock ? sql`for update of e` : sql``}`.execute(trx)
   const [row] = rows

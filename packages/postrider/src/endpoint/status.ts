@@ -1,4 +1,5 @@
 import { style } from '../print.ts'
+import type { Verification } from './verify.ts'
 
 /** A row of `postrider.endpoint_status`. */
 export interface EndpointStatus {
@@ -22,7 +23,7 @@ export interface EndpointStatus {
   readonly error: string | null
   readonly format: string | null
   readonly headers: readonly string[]
-  readonly verification: 'none' | 'ping'
+  readonly verification: Verification
   readonly verified_at: Date | null
   readonly created_by: string
   readonly created_at: Date

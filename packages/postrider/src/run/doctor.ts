@@ -1,5 +1,6 @@
-import { loadDatabase } from '../config/load.ts'
+import { loadDatabase, loadSinks } from '../config/load.ts'
 import { checks } from '../doctor/checks.ts'
+import { destinations } from '../doctor/destinations.ts'
 import { examine, type Result } from '../doctor/examine.ts'
 import { exitCodes } from '../exit.ts'
 import type { DatabaseFlags } from '../options.ts'
@@ -7,7 +8,8 @@ import { plain, print, printJson, say, style } from '../print.ts'
 
 export async function doctor(flags: DatabaseFlags): Promise<void> {
   const { settings } = await loadDatabase(flags)
-  const results = await examine(settings, checks)
+  const sinks = destinations(async () => (await loadSinks(flags)).settings)
+  const results = await examine(settings, [...checks, sinks])
   const failed = results.filter(({ state }) => state === 'fail').length
   const warned = results.filter(({ state }) => state === 'warn').length
   if (failed > 0) process.exitCode = exitCodes.checkFailed

@@ -11,7 +11,7 @@ export function addChange(command: Command): void {
   withActor(withVerification(withHeaders(withDatabase(command.command('change')))))
     .description('change an endpoint; it holds at once, for what waits too')
     .addArgument(new Argument('<name>', 'such as hooks/acme').argParser(endpointName))
-    .option('--url <url>', 'where to POST; a ping has to succeed there first, where one had to before')
+    .option('--url <url>', 'where to POST; it is verified there first, as it was before')
     .option('--types <filters>', 'event types that it gets, joined by commas', types)
     .addOption(new Option('--all-types', 'it gets all').conflicts('types'))
     .option('--tenant <tenant>', 'only events of this tenant')
@@ -20,8 +20,11 @@ export function addChange(command: Command): void {
     .addOption(new Option('--format <format>', 'what is sent').choices([...formats, 'default']))
     .option('--reason <text>', 'why; kept in the record')
     .action(async (name: EndpointName, flags: ChangeFlags, command: Command) => {
-      if (changing.every((option) => flags[option] === undefined)) {
-        command.error('error: nothing to change: give --url, --types, --tenant, --header, --drop-header or --format')
+      const verifies = flags.verification !== undefined && flags.verification !== 'none'
+      if (!verifies && changing.every((option) => flags[option] === undefined)) {
+        command.error(
+          'error: nothing to change: give --url, --types, --tenant, --header, --drop-header, --format or --verification',
+        )
       }
       await (await import('../../run/endpoints/change.ts')).change(name, flags)
     })

@@ -5,8 +5,8 @@ import { loadFamily } from '../../endpoint/family.ts'
 import type { EndpointName } from '../../endpoint/name.ts'
 import { storedHeaders, type HeaderFlags, type VerificationFlags, type SecretFlags } from '../../endpoint/options.ts'
 import { allowPing } from '../../endpoint/limit-pings.ts'
-import { ping, wordPing, type Ping } from '../../endpoint/ping.ts'
 import { newSecret } from '../../endpoint/secret.ts'
+import { storeVerified, verify, type Verified } from '../../endpoint/verify.ts'
 import { exitCodes } from '../../exit.ts'
 import type { DatabaseFlags } from '../../options.ts'
 import { print, printJson, say } from '../../print.ts'
@@ -33,6 +33,7 @@ export async function add(name: EndpointName, flags: AddFlags): Promise<void> {
     secrets: { current: [secret.stored] },
     headers: storedHeaders(flags, name.whole, sealer),
     format: flags.format ?? null,
+    verification,
   }
   // Nothing is written that the relay could not use.
   await endpoints.open({ name: name.whole, settings: row })[Symbol.asyncDispose]()
@@ -41,13 +42,14 @@ export async function add(name: EndpointName, flags: AddFlags): Promise<void> {
   const by = actorOf(flags)
   if (verification !== 'none')
     await allowPing(database, settings.schema, { sink: name.sink, endpoint: name.whole, url: row.url, actor: by })
-  await database.transaction(async (trx) => {
-    await sql`
-      select name from ${sql.ref(`${settings.schema}.add_endpoint`)}(
+  const { rate } = await database.transaction(async (trx) => {
+    const { rows } = await sql<{ rate: number | null }>`
+      select rate from ${sql.ref(`${settings.schema}.add_endpoint`)}(
         sink => ${name.sink}, name => ${name.name}, url => ${row.url}, secrets => ${JSON.stringify(row.secrets)}::jsonb,
         types => ${flags.types ?? null}::text[], tenant => ${flags.tenant ?? null}, headers => ${JSON.stringify(row.headers)}::jsonb,
         state => ${verification === 'none' ? 'active' : 'pending'}, starts => ${flags.starts}, lanes => ${flags.lanes ?? null}::int,
         format => ${row.format}, verification => ${verification}, actor => ${by})`.execute(trx)
+    return rows[0] ?? { rate: null }
   })
 
   // Before anything else can fail: it is shown this once.
@@ -55,21 +57,21 @@ export async function add(name: EndpointName, flags: AddFlags): Promise<void> {
     say(`${name.whole} is there. Its secret, which is not shown again:`)
     print(secret.shown)
   }
-  const answered = verification === 'none' ? null : await ping(talkative, name.whole, row)
+  const answered = await verify({ endpoints, talkative }, verification, { name: name.whole, settings: row, rate })
   if (answered?.ok === true) {
-    await database.transaction((trx) =>
-      sql`select ${sql.ref(`${settings.schema}.verify_endpoint`)}(${name.whole}, 'ping', ${by})`.execute(trx),
-    )
+    await database.transaction((trx) => storeVerified(trx, settings.schema, name.whole, answered, by))
   }
   tell(name.whole, answered, secret.shown, flags)
   if (answered?.ok === false) process.exitCode = exitCodes.checkFailed
 }
 
-function tell(endpoint: string, answered: Ping | null, shown: string | null, { json }: AddFlags): void {
+function tell(endpoint: string, answered: Verified | null, shown: string | null, { json }: AddFlags): void {
   const state = answered?.ok === false ? 'pending' : 'active'
-  if (json) return printJson({ endpoint, state, ...(shown !== null && { secret: shown }), ping: answered })
+  if (json)
+    return printJson({ endpoint, state, ...(shown !== null && { secret: shown }), ...(answered?.shown ?? { ping: null }) })
   if (answered === null) return say(`${endpoint} is active.`)
-  if (answered.ok) return say(`ping: ${wordPing(answered)}. ${endpoint} is active.`)
-  say(`ping: ${wordPing(answered)}. ${endpoint} stays pending, and what is written meanwhile waits for it.`)
-  say(`Look closer: postrider endpoints ping ${endpoint}. Try again: postrider endpoints enable ${endpoint}`)
+  if (answered.ok) return say(`${answered.words}. ${endpoint} is active.`)
+  say(`${answered.words}. ${endpoint} stays pending, and what is written meanwhile waits for it.`)
+  const closer = answered.by === 'ping' ? `Look closer: postrider endpoints ping ${endpoint}. ` : ''
+  say(`${closer}Try again: postrider endpoints enable ${endpoint}`)
 }

@@ -1,13 +1,12 @@
 import { PostriderError } from '@postrider/schema'
-import { sql } from 'kysely'
 import { actorOf } from '../../actor.ts'
 import { openDatabase } from '../../connect.ts'
 import { loadFamily } from '../../endpoint/family.ts'
 import type { EndpointName } from '../../endpoint/name.ts'
 import { storedHeaders, type HeaderFlags, type VerificationFlags } from '../../endpoint/options.ts'
 import { allowPing } from '../../endpoint/limit-pings.ts'
-import { ping, wordPing } from '../../endpoint/ping.ts'
 import { changeEndpoint, readEndpoint } from '../../endpoint/row.ts'
+import { storeVerified, verify } from '../../endpoint/verify.ts'
 import type { DatabaseFlags } from '../../options.ts'
 import { printJson, say } from '../../print.ts'
 
@@ -41,18 +40,19 @@ export async function change({ sink, whole }: EndpointName, flags: ChangeFlags):
     ...(format !== undefined && { format: format === 'default' ? null : format }),
     ...(touchesHeaders && { headers: { ...without(row.headers, namesOf(flags)), ...storedHeaders(flags, whole, sealer) } }),
   }
-  const changed = { ...row, ...changes }
+  const moves = url !== undefined && url !== row.url
+  const asked = flags.verification ?? (moves ? row.verification : 'none')
+  // Which way it has been verified stays on record, and in force, where nothing is asked now.
+  const changed = { ...row, ...changes, verification: asked === 'none' ? row.verification : asked }
   await endpoints.open({ name: whole, settings: changed })[Symbol.asyncDispose]()
 
-  const verification = url === undefined || url === row.url ? 'none' : (flags.verification ?? row.verification)
-  if (verification !== 'none')
+  if (asked !== 'none')
     await allowPing(database, settings.schema, { sink, endpoint: whole, url: changed.url, actor: actorOf(flags) })
-  const answered = verification === 'none' ? null : await ping(talkative, whole, changed)
+  const answered = await verify({ endpoints, talkative }, asked, { name: whole, settings: changed, rate: row.rate })
   if (answered?.ok === false) {
-    throw new PostriderError(
-      'invalid_endpoint',
-      `ping at the new address: ${wordPing(answered)}. Nothing was changed; --verification none changes it all the same`,
-    )
+    const where = moves ? 'at the new address' : 'where it is'
+    const way = moves ? '; --verification none changes it all the same' : ''
+    throw new PostriderError('invalid_endpoint', `${where}, ${answered.words}. Nothing was changed${way}`)
   }
   const by = { actor: actorOf(flags), reason: flags.reason ?? null }
   await database.transaction(async (trx) => {
@@ -60,12 +60,11 @@ export async function change({ sink, whole }: EndpointName, flags: ChangeFlags):
     if (JSON.stringify([now.url, now.headers]) !== JSON.stringify([row.url, row.headers])) {
       throw new PostriderError('invalid_endpoint', 'it was changed by somebody else meanwhile; nothing was changed here')
     }
-    await changeEndpoint(trx, settings.schema, whole, changes, by)
-    if (answered !== null)
-      await sql`select ${sql.ref(`${settings.schema}.verify_endpoint`)}(${whole}, 'ping', ${by.actor})`.execute(trx)
+    if (Object.keys(changes).length > 0) await changeEndpoint(trx, settings.schema, whole, changes, by)
+    if (answered !== null) await storeVerified(trx, settings.schema, whole, answered, by.actor)
   })
-  if (flags.json) printJson({ endpoint: whole, changed: Object.keys(changes).toSorted(), ping: answered })
-  else say(`${answered === null ? '' : `ping: ${wordPing(answered)}. `}${whole} is changed, for what waits too.`)
+  if (flags.json) printJson({ endpoint: whole, changed: Object.keys(changes).toSorted(), ...(answered?.shown ?? { ping: null }) })
+  else say(`${answered === null ? '' : `${answered.words}. `}${whole} is changed, for what waits too.`)
 }
 
 /** Headers that are set anew or go. */

@@ -8,8 +8,8 @@ import { loadFamily } from '../../endpoint/family.ts'
 import type { EndpointName } from '../../endpoint/name.ts'
 import { startingPoint, type VerificationFlags } from '../../endpoint/options.ts'
 import { allowPing } from '../../endpoint/limit-pings.ts'
-import { ping, wordPing, type Ping } from '../../endpoint/ping.ts'
 import { readEndpoint, type EndpointRow } from '../../endpoint/row.ts'
+import { storeVerified, verify, type Verified } from '../../endpoint/verify.ts'
 import { exitCodes } from '../../exit.ts'
 import type { DatabaseFlags } from '../../options.ts'
 import { printJson, say } from '../../print.ts'
@@ -24,12 +24,12 @@ export async function enable({ sink, whole }: EndpointName, flags: EnableFlags):
   if (row.state === 'active') return tell(whole, 'active', null, flags, 'is active already')
   if (row.state === 'pending') {
     const verification = flags.verification ?? row.verification
-    const answered = verification === 'none' ? null : await pingOnce(database, sink, row, flags)
+    const answered = verification === 'none' ? null : await verifyOnce(database, sink, { ...row, verification }, flags)
     if (answered?.ok === false) {
       process.exitCode = exitCodes.checkFailed
       return tell(whole, 'pending', answered, flags, 'stays pending')
     }
-    await verify(database, settings.schema, whole, verification, actorOf(flags))
+    await database.transaction((trx) => storeVerified(trx, settings.schema, whole, answered, actorOf(flags)))
     return tell(whole, 'active', answered, flags, 'is active; it gets what was written since it was added')
   }
   const since = sinceOf(flags.from ?? (await ask(whole)))
@@ -41,21 +41,18 @@ export async function enable({ sink, whole }: EndpointName, flags: EnableFlags):
   tell(whole, 'active', null, flags, 'goes on')
 }
 
-async function pingOnce(database: Database, sink: string, row: EndpointRow, flags: EnableFlags): Promise<Ping> {
-  const { talkative, settings } = await loadFamily(sink, flags)
-  await allowPing(database, settings.schema, { sink, endpoint: row.sink, url: row.url, actor: actorOf(flags) })
-  return await ping(talkative, row.sink, { ...row })
+async function verifyOnce(database: Database, sink: string, row: EndpointRow, flags: EnableFlags): Promise<Verified | null> {
+  const family = await loadFamily(sink, flags)
+  const endpoint = { name: row.sink, settings: { ...row }, rate: row.rate }
+  // What cannot be asked as it is described is no request, and is not counted as one.
+  await family.endpoints.open(endpoint)[Symbol.asyncDispose]()
+  await allowPing(database, family.settings.schema, { sink, endpoint: row.sink, url: row.url, actor: actorOf(flags) })
+  return await verify(family, row.verification, endpoint)
 }
 
-async function verify(database: Database, schema: string, name: string, verification: string, actor: string): Promise<void> {
-  await database.transaction((trx) =>
-    sql`select ${sql.ref(`${schema}.verify_endpoint`)}(${name}, ${verification}, ${actor})`.execute(trx),
-  )
-}
-
-function tell(endpoint: string, state: string, answered: Ping | null, { json }: EnableFlags, words: string): void {
-  if (json) return printJson({ endpoint, state, ping: answered })
-  say(`${answered === null ? '' : `ping: ${wordPing(answered)}. `}${endpoint} ${words}.`)
+function tell(endpoint: string, state: string, answered: Verified | null, { json }: EnableFlags, words: string): void {
+  if (json) return printJson({ endpoint, state, ...(answered?.shown ?? { ping: null }) })
+  say(`${answered === null ? '' : `${answered.words}. `}${endpoint} ${words}.`)
 }
 
 /** What lies between its cursor and the end of the log, is either sent or left out: nobody but the operator can know. */

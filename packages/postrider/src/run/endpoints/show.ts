@@ -69,7 +69,7 @@ function linesOf(status: EndpointStatus): [string, string][] {
       'limits',
       `${status.concurrency} at once${status.rate === null ? '' : `, ${status.rate}/s`}, ${status.lanes} ${status.lanes === 1 ? 'lane' : 'lanes'}`,
     ],
-    ['verified', status.verification === 'none' ? 'not asked for' : `by ping: ${time(status.verified_at)}`],
+    ['verified', status.verification === 'none' ? 'not asked for' : `by ${status.verification}: ${time(status.verified_at)}`],
     ['added', `${time(status.created_at)}, by ${plain(status.created_by)}`],
     ['changed', time(status.changed_at)],
   ]

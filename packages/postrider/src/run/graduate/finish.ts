@@ -24,5 +24,7 @@ export async function run(id: string, flags: FinishFlags): Promise<void> {
   )
   const finished = await finishCutover(id, { actor: actorOf(flags), reason: flags.reason ?? null }, place)
   if (flags.json) return printJson(finished)
-  say(`cutover ${id} is finished. When nothing of ${sink} is left, take it out of the configuration.`)
+  say(
+    `cutover ${id} is finished. When nothing of ${sink} is left, take it out of the configuration; then: postrider sinks remove ${sink}`,
+  )
 }
