@@ -192,6 +192,9 @@ begin
     where (s.name = resume.sink and not s.fans_out and s.state <> 'active') or (s.family = resume.sink and s.state = 'paused')
     order by s.name
   loop
+    -- In the order in which they are locked everywhere.
+    perform from postrider.circuits as c where c.sink = one.name for update;
+    perform from postrider.sinks as s where s.name = one.name for update;
     if since > '-infinity' then
       perform postrider.leave_out(one.name, since, resume.reason, resume.actor);
     end if;
@@ -289,8 +292,19 @@ begin
 end
 $$;
 
--- A sink goes, with its cursor and with all that waits there; attempts and the record stay. The rows of its circuit and of the
--- sink are locked already. Returns how many deliveries were waiting as rows (what lay between its cursor and the end of the log
+-- Nobody changes what waits at a sink until this transaction ends: to be called first by whoever removes it.
+create function postrider.lock_for_removal(sink text) returns void
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as
+$$
+begin
+  -- One that fans out has no lane, and is to be removed in READ COMMITTED too.
+  perform postrider.lock_trouble(sink, 0::smallint);
+  perform postrider.lock_trouble(l.sink, l.lane) from (select * from postrider.lanes as l where l.sink = lock_for_removal.sink order by l.lane) as l;
+  perform from postrider.circuits as c where c.sink = lock_for_removal.sink for update;
+end
+$$;
+
+-- A sink goes, with its cursor and with all that waits there; attempts and the record of what was done stay. It is locked already. Returns how many deliveries were waiting as rows (what lay between its cursor and the end of the log
 -- never was one).
 create function postrider.drop_sink(sink text, reason text, actor text, detail jsonb default '{}') returns bigint
   language plpgsql volatile set search_path = pg_catalog, pg_temp as
@@ -324,15 +338,15 @@ end
 $$;
 
 -- A sink that no configuration names any more goes, so that it holds nothing back. Returns what drop_sink does; null when there
--- is no such sink (endpoints have remove_endpoint). Raises PR007 while a relay has it, while it has endpoints, and while consumers
--- are cut over from it or to it. With the rights of the owner, so that nobody else has to be able to delete sinks.
+-- is no such sink (endpoints have remove_endpoint). Raises PR007 while a relay has it, while it has endpoints, and while a cutover
+-- needs it: one that is not finished, or one that keeps events from another sink because they go here. With the rights of the owner, so that nobody else has to be able to delete sinks.
 create function postrider.remove_sink(sink text, reason text, actor text default current_user) returns bigint
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as
 $$
 declare
   of text;
 begin
-  perform from postrider.circuits as c where c.sink = remove_sink.sink for update;
+  perform postrider.lock_for_removal(sink);
   perform from postrider.sinks as s where s.name = remove_sink.sink and s.family is null for update;
   if not found then
     return null;
@@ -342,14 +356,22 @@ begin
     perform postrider.refuse_removal(
       format('relay %s has %s in its configuration', of, sink), 'Take it out of there, start the relay again, and ask once more in a minute.');
   end if;
+  perform from postrider.lanes as l where l.sink = remove_sink.sink and l.leased_until > clock_timestamp();
+  if found then
+    perform postrider.refuse_removal(format('%s is carried still', sink), 'Stop the relay that has its lanes, and ask once more.');
+  end if;
   select s.name into of from postrider.sinks as s where s.family = remove_sink.sink order by s.name limit 1;
   if found then
     perform postrider.refuse_removal(format('%s has endpoints, such as %s', sink, of), 'Remove them first: postrider endpoints remove.');
   end if;
-  select c.id::text into of from postrider.cutovers as c
-  where remove_sink.sink in (c.sink, c.to_sink) and c.state in ('switching', 'switched') limit 1;
+  select c.id::text into of from postrider.cutovers as c where c.sink = remove_sink.sink and c.state in ('switching', 'switched') limit 1;
   if found then
-    perform postrider.refuse_removal(format('cutover %s concerns %s', of, sink), 'Finish it, or roll it back: postrider graduate status.');
+    perform postrider.refuse_removal(format('cutover %s from %s is not finished', of, sink), 'Finish it, or roll it back: postrider graduate status.');
+  end if;
+  select c.id::text into of from postrider.cutovers as c where c.to_sink = remove_sink.sink and c.until is null limit 1;
+  if found then
+    perform postrider.refuse_removal(
+      format('cutover %s keeps events from another sink because they go to %s', of, sink), 'Pause it instead, or remove that other sink first.');
   end if;
   return postrider.drop_sink(sink, reason, actor);
 end

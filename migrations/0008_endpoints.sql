@@ -264,7 +264,7 @@ $$
 declare
   origin text;
 begin
-  perform from postrider.circuits as c where c.sink = remove_endpoint.endpoint for update;
+  perform postrider.lock_for_removal(endpoint);
   select postrider.origin_of(e.url) into origin
   from postrider.endpoints as e join postrider.sinks as s on s.name = e.sink where e.sink = remove_endpoint.endpoint for update;
   if not found then

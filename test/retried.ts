@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import type { Reporter, TestCase } from 'vitest/node'
 
 /**
@@ -6,12 +7,19 @@ import type { Reporter, TestCase } from 'vitest/node'
  */
 export class RetriedReporter implements Reporter {
   readonly #retried: TestCase[] = []
+  readonly #countFile: string | undefined
+
+  /** @param countFile where their number is written */
+  constructor(countFile?: string) {
+    this.#countFile = countFile
+  }
 
   onTestCaseResult(test: TestCase): void {
     if (test.diagnostic()?.flaky === true) this.#retried.push(test)
   }
 
   onTestRunEnd(): void {
+    if (this.#countFile !== undefined) writeFileSync(this.#countFile, String(this.#retried.length))
     for (const test of this.#retried) {
       const wrong = (test.result().errors ?? []).map(({ message, stacks }) => {
         const [at] = stacks ?? []

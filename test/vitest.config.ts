@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
 import type { PostgresVersion } from './postgres/embedded.ts'
 import { givenUrl, serverVersion } from './postgres/source.ts'
@@ -39,7 +39,7 @@ export default defineConfig(async () => ({
     retry: process.env['CI'] === undefined ? 0 : 1,
     reporters: [
       'default',
-      new RetriedReporter(),
+      new RetriedReporter(reportFile && join(dirname(reportFile), 'retried')),
       ...(reportFile ? [['json', { outputFile: reportFile }] as ['json', object]] : []),
     ],
     projects: [

@@ -125,6 +125,7 @@ export const functions: Readonly<Record<string, string>> = {
   'letter_of(text,bigint)': 'relay viewer',
   'lock_lanes(text[],smallint[])': 'relay',
   'lock_of(text)': 'relay',
+  'lock_for_removal(text)': 'relay',
   'lock_trouble(text,smallint)': 'relay',
   'look_ahead(text,bigint,smallint)': 'relay viewer',
   'notice_due(interval)': 'relay',

@@ -1,15 +1,21 @@
 import { testDatabase, type TestDatabase } from '@postrider/test/postgres'
+import { until } from '@postrider/test/until'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Client, emit } from './emit.ts'
 
+/** Sessions that wait for an advisory lock. */
+const waiting = `select from pg_locks as l join pg_database as d on d.oid = l.database
+  where l.locktype = 'advisory' and not l.granted and d.datname = current_database()`
 const relay = '018f3c2e-0000-7000-8000-0000000000aa'
 
 let db: TestDatabase
 let client: Client
+let beside: Client
 
 beforeEach(async () => {
   db = await testDatabase()
   client = await db.client()
+  beside = await db.client()
   for (const sink of ['old', 'other']) {
     await client.query(`select postrider.put_sink($1, 'webhook', 2::smallint, null, 'key', 'block', 'all', 'beginning')`, [sink])
   }
@@ -58,12 +64,11 @@ describe('a sink that is removed', () => {
 
   test('holds the log back no more', async () => {
     await emit(client, { type: 'a' })
-    const waits = `select from postrider.pending where sink = 'old'`
-    expect((await client.query(waits)).rowCount).toBe(1)
+    await client.query(`select postrider.remove_sink('other', 'not of this test')`)
+    const behind = `select from postrider.lanes_behind(postrider.current_slot())`
+    expect((await client.query(behind)).rowCount).toBeGreaterThan(0)
     await remove()
-    expect((await client.query(waits)).rowCount).toBe(0)
-    await client.query(`select postrider.put_sink('old', 'webhook', 2::smallint, null, 'key', 'block', 'all', 'now')`)
-    expect((await client.query(waits)).rowCount).toBe(0)
+    expect((await client.query(behind)).rowCount).toBe(0)
   })
 
   test('and put again later has fences above those of its former life: a relay of then writes nothing', async () => {
@@ -114,16 +119,53 @@ describe('a sink stays', () => {
     expect(await remove('hooks')).toBe(0)
   })
 
-  test.each(['old', 'other'])('while a consumer is cut over from it or to it (%s)', async (sink) => {
+  test('while somebody carries it', async () => {
+    await client.query(
+      `update postrider.lanes set relay = $1, leased_until = clock_timestamp() + interval '1 minute' where sink = 'old' and lane = 1`,
+      [relay],
+    )
+    await expect(remove()).rejects.toMatchObject({ code: 'PR007', message: 'old is carried still' })
+  })
+
+  test('in any but a READ COMMITTED transaction, which could not see what came meanwhile', async () => {
+    await client.query('begin isolation level repeatable read')
+    await expect(remove()).rejects.toMatchObject({ code: '25000' })
+    await client.query('rollback')
+  })
+
+  test('while a replay writes there: it comes first, and what it wrote goes too', async () => {
+    const other = await db.client()
+    await other.query('begin')
+    await other.query(`select postrider.lock_trouble('old', 1::smallint)`)
+    let done = false
+    const removing = remove().finally(() => (done = true))
+    await until('it waits', async () => (await beside.query(waiting)).rowCount === 1)
+    const [id] = await emit(beside, { type: 'a', key: 'k' })
+    await other.query(
+      `insert into postrider.deliveries (sink, lane, position, slot, event_id, key, state)
+       select 'old', 1, position, slot, id, key, 'dead' from postrider.events where id = $1`,
+      [id],
+    )
+    expect(done).toBe(false)
+    await other.query('commit')
+    expect(await removing).toBe(1)
+    expect(await countOf('deliveries', 'old')).toBe(0)
+  })
+
+  test('while a consumer is cut over from it, or finished with it in favour of this one', async () => {
     const { rows } = await client.query<{ id: string }>(
       `insert into postrider.cutovers (sink, types, to_sink, consumer, state, after, after_position)
        values ('old', '{a.*}', 'other', 'billing', 'switched', pg_current_snapshot(), 0) returning id`,
     )
-    await expect(remove(sink)).rejects.toMatchObject({
-      code: 'PR007',
-      message: `cutover ${rows.at(0)!.id} concerns ${sink}`,
-    })
+    const { id } = rows.at(0)!
+    const refused = (why: string): object => ({ code: 'PR007', message: `cutover ${id} ${why}` })
+    const needed = refused('keeps events from another sink because they go to other')
+    await expect(remove('old')).rejects.toMatchObject(refused('from old is not finished'))
+    await expect(remove('other')).rejects.toMatchObject(needed)
     await client.query(`update postrider.cutovers set state = 'finished', ended_at = now()`)
-    expect(await remove(sink)).toBe(0)
+    // What has moved stays away from the sink that it has moved from, as long as that one is there.
+    await expect(remove('other')).rejects.toMatchObject(needed)
+    expect(await remove('old')).toBe(0)
+    expect(await remove('other')).toBe(0)
   })
 })

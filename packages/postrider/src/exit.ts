@@ -36,6 +36,7 @@ const ofError: Partial<Record<ErrorCode, ExitCode>> = {
   cluster_changed: exitCodes.checkFailed,
   sequence_cache: exitCodes.checkFailed,
   cutover_refused: exitCodes.checkFailed,
+  sink_in_use: exitCodes.checkFailed,
   group_not_empty: exitCodes.checkFailed,
   database_unavailable: exitCodes.databaseUnreachable,
   not_confirmed: exitCodes.refused,

@@ -273,7 +273,7 @@ test('sinks remove ends a sink that no configuration names any more; one that a 
   expect(await run(...remove)).toMatchObject({ code: 6, stderr: expect.stringContaining('--yes') as string })
   const refused = await run(...remove, '--yes')
   expect([refused.code, refused.stderr]).toEqual([
-    1,
+    4,
     expect.stringMatching(/relay host:1 has billing in its configuration[^]*Take it out of there/) as string,
   ])
   await client.query('delete from postrider.relays')

@@ -123,6 +123,7 @@ export class Lanes {
     this.#renewed(now.mine, asked)
     await this.#routes.loadEndpoints(leaseDatabase, now.endpoints)
     this.#routes.apply(now.sinks)
+    if (this.#routes.isMissing(now.sinks)) await this.#road.open(signal)
     for (const { sink, lane, renewed } of now.mine) {
       // Ours by name, but nobody here carries it any more.
       if (renewed && !this.#held.has(nameOf(sink, lane))) await releaseLane(leaseDatabase, relay, sink, lane, true)

@@ -104,6 +104,11 @@ export class Routes {
     this.#loaded = version
   }
 
+  /** Whether a sink of the configuration is not there any more: it was removed just as this relay came. */
+  isMissing(states: readonly SinkState[]): boolean {
+    return this.#configured.some(({ name }) => !states.some((state) => state.name === name))
+  }
+
   /** Goes by what the database says about each sink. */
   apply(states: readonly SinkState[]): void {
     const byName = new Map(states.map((state) => [state.name, state]))

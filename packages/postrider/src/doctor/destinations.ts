@@ -47,7 +47,8 @@ export function destinations(load: () => Promise<Pick<Settings, 'database' | 'he
       if (Object.keys(settings.sinks).length === 0) return ok('not looked at: there is no configuration with sinks here')
       await using stack = new AsyncDisposableStack()
       const { all, left } = await open(settings, patient, stack)
-      return judge(await reachAll(all), left)
+      const { seen, late } = await reachAll(all)
+      return judge(seen, [...left, ...late])
     },
   }
 }
@@ -56,11 +57,11 @@ async function open(
   settings: Pick<Settings, 'database' | 'health' | 'sinks'>,
   { ask }: Patient,
   stack: AsyncDisposableStack,
-): Promise<{ readonly all: readonly Destination[]; readonly left: number }> {
+): Promise<{ readonly all: readonly Destination[]; readonly left: readonly string[] }> {
   const stopped = await ask<{ name: string }>(`select name from postrider.sinks where state in ('paused', 'disabled', 'gone')`)
   const skipped = new Set(stopped.map(({ name }) => name))
   const all: Destination[] = []
-  let left = 0
+  const left: string[] = []
   for (const [name, config] of Object.entries(settings.sinks)) {
     if (skipped.has(name)) continue
     const sink = stack.use(await createSink(name, config, undefined, ownPlaces(settings)))
@@ -68,17 +69,33 @@ async function open(
       all.push({ name, sink, problem: null })
       continue
     }
-    const rows = await ask<Readonly<Record<string, unknown>> & { readonly sink: string; readonly of: number }>(
+    const rows = await rowsOf(name, ask)
+    if (rows === null) left.push(`the endpoints of ${name}, which this role may not read`)
+    else {
+      const more = (rows[0]?.of ?? 0) - rows.length
+      if (more > 0) left.push(`${more.toLocaleString('en')} endpoints more of ${name}`)
+      all.push(...rows.map(({ of: _of, ...row }) => openEndpoint(sink, row, stack)))
+    }
+  }
+  return { all, left }
+}
+
+type Row = Readonly<Record<string, unknown>> & { readonly sink: string; readonly of: number }
+
+/** Null for a role that may look at everything but where endpoints lead. */
+async function rowsOf(family: string, ask: Patient['ask']): Promise<readonly Row[] | null> {
+  try {
+    return await ask<Row>(
       `select e.*, count(*) over ()::int as of
        from postrider.endpoints as e join postrider.sinks as s on s.name = e.sink left join postrider.circuits as c on c.sink = e.sink
        where s.family = $1 and s.state in ('pending', 'active')
        order by (c.failing_since is null), e.sink limit ${mostEndpoints}`,
-      [name],
+      [family],
     )
-    left += Math.max(0, (rows[0]?.of ?? 0) - rows.length)
-    all.push(...rows.map(({ of: _of, ...row }) => openEndpoint(sink, row, stack)))
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === '42501') return null
+    throw error
   }
-  return { all, left }
 }
 
 function openEndpoint(
@@ -94,15 +111,23 @@ function openEndpoint(
   }
 }
 
-async function reachAll(all: readonly Destination[]): Promise<Seen[]> {
+/** Those that the deadline left no time for are `late`, which says nothing about them. */
+async function reachAll(
+  all: readonly Destination[],
+): Promise<{ readonly seen: readonly Seen[]; readonly late: readonly string[] }> {
   const signal = AbortSignal.timeout(deadlineMs)
   const seen: Seen[] = []
+  const late: string[] = []
   const waiting = [...all]
   const work = async (): Promise<void> => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) seen.push(await see(next, signal))
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const one = await see(next, signal)
+      if (signal.aborted && one.problem !== null) late.push(one.name)
+      else seen.push(one)
+    }
   }
   await Promise.all(Array.from({ length: atOnce }, work))
-  return seen
+  return { seen, late }
 }
 
 async function see({ name, sink, problem }: Destination, signal: AbortSignal): Promise<Seen> {
@@ -113,11 +138,12 @@ async function see({ name, sink, problem }: Destination, signal: AbortSignal): P
     : { name, problem: `${reach.error.code}: ${reach.error.message}`, certificateEnds: null }
 }
 
-function judge(seen: readonly Seen[], left: number): Finding {
+function judge(seen: readonly Seen[], left: readonly string[]): Finding {
+  const rest = left.length === 0 ? '' : `; not looked at: ${wordList(left)}`
   const wrong = seen.filter(({ problem }) => problem !== null)
   if (wrong.length > 0) {
     return fail(
-      `${wrong.length === 1 ? 'one cannot' : `${wrong.length} of ${seen.length} cannot`} be reached from here: ${wordList(wrong.map(({ name, problem }) => `${name} (${problem})`))}`,
+      `${wrong.length === 1 ? 'one cannot' : `${wrong.length} of ${seen.length} cannot`} be reached from here: ${wordList(wrong.map(({ name, problem }) => `${name} (${problem})`))}${rest}`,
       'Look at its name, its address, its certificate, and what stands between.',
     )
   }
@@ -128,10 +154,9 @@ function judge(seen: readonly Seen[], left: number): Finding {
       ({ name, certificateEnds }) => `${name} in ${wordDuration((certificateEnds?.getTime() ?? 0) - Date.now())}`,
     )
     return warn(
-      `certificates end soon: ${wordList(words)}`,
+      `certificates end soon: ${wordList(words)}${rest}`,
       'Have the certificate renewed: when it has ended, nothing is delivered.',
     )
   }
-  const rest = left === 0 ? '' : `; ${left.toLocaleString('en')} endpoints more were not looked at`
   return ok(seen.length === 0 ? 'there is none to look at' : `${seen.length} can be reached from here${rest}`)
 }

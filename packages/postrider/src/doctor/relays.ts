@@ -20,7 +20,7 @@ export const relays: Check = {
     if (rows.length > 0) {
       return fail(
         `no relay has ${wordList(rows.map(({ sink }) => sink))}`,
-        `Put it into the configuration of a relay; if it is not wanted any more: postrider pause ${rows[0]?.sink} --reason …`,
+        `Put it into the configuration of a relay; if it is not wanted any more: postrider sinks remove ${rows[0]?.sink} --reason …`,
       )
     }
     return ok(count?.n === 1 ? 'one is alive; a second one would take over at once when it dies' : `${count?.n ?? 0} are alive`)

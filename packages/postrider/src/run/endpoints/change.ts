@@ -42,8 +42,9 @@ export async function change({ sink, whole }: EndpointName, flags: ChangeFlags):
   }
   const moves = url !== undefined && url !== row.url
   const asked = flags.verification ?? (moves ? row.verification : 'none')
-  // Which way it has been verified stays on record, and in force, where nothing is asked now.
-  const changed = { ...row, ...changes, verification: asked === 'none' ? row.verification : asked }
+  // Which way it has been verified stays on record where nothing is asked now; but the consent of one address is not that of another.
+  const hasMovedAway = moves && asked === 'none' && row.verification === 'cloudevents'
+  const changed = { ...row, ...changes, verification: asked !== 'none' || hasMovedAway ? asked : row.verification }
   await endpoints.open({ name: whole, settings: changed })[Symbol.asyncDispose]()
 
   if (asked !== 'none')
@@ -61,7 +62,7 @@ export async function change({ sink, whole }: EndpointName, flags: ChangeFlags):
       throw new PostriderError('invalid_endpoint', 'it was changed by somebody else meanwhile; nothing was changed here')
     }
     if (Object.keys(changes).length > 0) await changeEndpoint(trx, settings.schema, whole, changes, by)
-    if (answered !== null) await storeVerified(trx, settings.schema, whole, answered, by.actor)
+    if (answered !== null || hasMovedAway) await storeVerified(trx, settings.schema, whole, answered, by.actor)
   })
   if (flags.json) printJson({ endpoint: whole, changed: Object.keys(changes).toSorted(), ...(answered?.shown ?? { ping: null }) })
   else say(`${answered === null ? '' : `${answered.words}. `}${whole} is changed, for what waits too.`)

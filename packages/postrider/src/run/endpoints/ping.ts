@@ -1,3 +1,4 @@
+import { PostriderError } from '@postrider/schema'
 import { actorOf } from '../../actor.ts'
 import { openDatabase } from '../../connect.ts'
 import { loadFamily } from '../../endpoint/family.ts'
@@ -13,6 +14,12 @@ export async function pingOnce({ sink, whole }: EndpointName, flags: DatabaseFla
   const { settings, talkative } = await loadFamily(sink, flags)
   await using database = openDatabase(settings, 'endpoints ping')
   const row = await database.transaction((trx) => readEndpoint(trx, settings.schema, whole))
+  if (row.state === 'pending' && row.verification === 'cloudevents') {
+    throw new PostriderError(
+      'invalid_endpoint',
+      `${whole} has not consented yet, so nothing is sent there: postrider endpoints enable ${whole}`,
+    )
+  }
   await allowPing(database, settings.schema, { sink, endpoint: whole, url: row.url, actor: actorOf(flags) })
   const answered = await ping(talkative, whole, { ...row })
   if (flags.json) printJson({ endpoint: whole, ...answered })

@@ -25,6 +25,6 @@ export async function run(id: string, flags: FinishFlags): Promise<void> {
   const finished = await finishCutover(id, { actor: actorOf(flags), reason: flags.reason ?? null }, place)
   if (flags.json) return printJson(finished)
   say(
-    `cutover ${id} is finished. When nothing of ${sink} is left, take it out of the configuration; then: postrider sinks remove ${sink}`,
+    `cutover ${id} is finished. When nothing of ${sink} is left, take it out of the configuration and remove it, so that it holds nothing back (postrider sinks remove, or endpoints remove).`,
   )
 }
