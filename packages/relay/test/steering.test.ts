@@ -133,3 +133,15 @@ describe('a sink that skips what it cannot deliver', () => {
     expect((await client.query(`select 1 from postrider.attempts where outcome = 'discarded'`)).rows).toEqual([])
   })
 })
+
+it('a sink that was removed just as its relay came is put again, and gets what comes', async () => {
+  await using db = await testDatabase()
+  const client = await db.client()
+  const sink = new RecordingSink('late')
+  await using _running = run(db.url, [{ sink, startFrom: 'beginning' }], { leaseMs: 1_000 })
+  await emit(client, 'k', 1)
+  await until(() => sink.numbers().includes(1), 'the first')
+  await client.query(`select postrider.drop_sink('late', 'a race', 'test')`)
+  await emit(client, 'k', 2)
+  await until(() => sink.numbers().includes(2), 'the second')
+})
