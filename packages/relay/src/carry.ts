@@ -38,24 +38,32 @@ const nothing: Carriage = { finished: [], spared: [], parked: [], blocked: [], u
 export async function carry(lane: Lane, road: Road): Promise<void> {
   while (!lane.released.aborted) {
     await readiness(lane, road)
-    const claimed = await unlessLost(lane, road, () => claim(lane, road))
-    if (claimed === undefined) break
-
-    const { free, behind } = sortOut(lane, claimed)
-    const inHand = [...claimed.trouble.due, ...free]
-    const isIdle = inHand.length + behind.length === 0 && !claimed.page.more && lane.parked.size === 0
-    const carriage = inHand.length === 0 ? nothing : await carryTogether(lane, road, inHand)
-    const whole = withBehind(carriage, behind, lane.route.circuit.shut && inHand.length > 0)
-    await settlePage(lane, road, claimed.page, whole, claimed.trouble.overtaken)
-    if (lane.care.pageSize > 0 && !lane.lost) await takeCare(lane, road, isIdle, carriage)
-
-    // Trouble that found no slot is due as before.
-    if (carriage.unstarted.some(({ row }) => row !== null)) lane.dueAt = 0
-    // A careful lane looks once more: when there is nothing left, nothing killed.
-    if (!claimed.page.more && carriage.unstarted.length === 0 && (lane.care.pageSize === 0 || lane.parked.size > 0))
-      await lane.rest()
+    // From its reading on: a page of large events can kill before any of them is sent.
+    const after = await road.solo.carry(lane.care.pageSize === 1, lane.released, () => carryPage(lane, road))
+    if (after === 'ended') break
+    if (after === 'rest') await lane.rest()
   }
   await finish(lane, road)
+}
+
+/** Claims, delivers and settles what is next, and tells what the lane does then. */
+async function carryPage(lane: Lane, road: Road): Promise<'ended' | 'rest' | 'go on'> {
+  const claimed = await unlessLost(lane, road, () => claim(lane, road))
+  if (claimed === undefined) return 'ended'
+
+  const { free, behind } = sortOut(lane, claimed)
+  const inHand = [...claimed.trouble.due, ...free]
+  const isIdle = inHand.length + behind.length === 0 && !claimed.page.more && lane.parked.size === 0
+  const carriage = inHand.length === 0 ? nothing : await carryTogether(lane, road, inHand)
+  const whole = withBehind(carriage, behind, lane.route.circuit.shut && inHand.length > 0)
+  await settlePage(lane, road, claimed.page, whole, claimed.trouble.overtaken)
+  if (lane.care.pageSize > 0 && !lane.lost) await takeCare(lane, road, isIdle, carriage)
+
+  // Trouble that found no slot is due as before.
+  if (carriage.unstarted.some(({ row }) => row !== null)) lane.dueAt = 0
+  // A careful lane looks once more: when there is nothing left, nothing killed.
+  const isDone = !claimed.page.more && carriage.unstarted.length === 0
+  return isDone && (lane.care.pageSize === 0 || lane.parked.size > 0) ? 'rest' : 'go on'
 }
 
 /**
@@ -119,15 +127,18 @@ async function carryTogether(lane: Lane, road: Road, inHand: readonly Carried[])
   return left.length === 0 ? carriage : { ...carriage, unstarted: [...carriage.unstarted, ...left] }
 }
 
-function deliverWithCare(lane: Lane, road: Road, carried: readonly Carried[], alone: Carried | undefined): Promise<Carriage> {
-  if (carried.length === 0) return Promise.resolve(nothing)
-  return road.solo.carry(alone !== undefined, lane.released, async () => {
-    if (alone !== undefined) await road.untilDone(lane.released, () => markSuspect(road.leaseDatabase, road.relay, lane, alone))
-    const carriage = await deliver(lane, road.relay, carried, road.settings)
-    // Before anything else is started that could kill.
-    await acquitIfEnded(lane, road)
-    return carriage
-  })
+async function deliverWithCare(
+  lane: Lane,
+  road: Road,
+  carried: readonly Carried[],
+  alone: Carried | undefined,
+): Promise<Carriage> {
+  if (carried.length === 0) return nothing
+  if (alone !== undefined) await road.untilDone(lane.released, () => markSuspect(road.leaseDatabase, road.relay, lane, alone))
+  const carriage = await deliver(lane, road.relay, carried, road.settings)
+  // Before anything else is started that could kill.
+  await acquitIfEnded(lane, road)
+  return carriage
 }
 
 async function acquitIfEnded(lane: Lane, road: Road): Promise<void> {
@@ -291,7 +302,11 @@ async function finish(lane: Lane, road: Road): Promise<void> {
     if (lane.ended.aborted || performance.now() >= until) break
     await lane.bell.wait(until - performance.now(), lane.ended)
   }
-  if (!lane.lost && lane.ahead.size > 0) await settleAhead(lane, road)
+  // A page for each window that they are of; of one that does not come to them they are left as they are.
+  for (let left = Infinity; !lane.lost && lane.ahead.size > 0 && lane.ahead.size < left;) {
+    left = lane.ahead.size
+    await settleAhead(lane, road)
+  }
   if (lane.lost) return
   lane.returned = true
   await road.untilDone(AbortSignal.timeout(5_000), () =>

@@ -68,8 +68,8 @@ export async function survived({ db, schema }: Database, relay: string, lane: La
 }
 
 /**
- * While a suspect is carried, this relay starts nothing else, so that only the suspect can be to blame. It has that for
- * a moment only: whoever waits goes on after it.
+ * While a lane carries one event at a time, from the reading of it to its settling, this relay begins no page of another lane, so
+ * that only the suspect can be to blame. It has that for a moment only: whoever waits goes on after it.
  */
 export class Solo {
   #others = 0

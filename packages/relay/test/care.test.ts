@@ -3,6 +3,7 @@ import { testDatabase } from '@postrider/test/postgres'
 import type pg from 'pg'
 import { describe, expect, it } from 'vitest'
 import type { Outcome } from '@postrider/relay'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { Solo } from '../src/poison.ts'
 import { emit, emitRange, failed, RecordingSink, run, until } from './support.ts'
 
@@ -105,6 +106,41 @@ describe('a suspect', () => {
     )
     expect((await client.query('select error from postrider.dead_letters')).rows).toEqual([])
     await until(() => sink.delivered.length === 1, 'it arrived')
+  })
+
+  it('is carried while its relay reads no page of another lane: by its size that one could kill too', async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    const [sink, other] = [new RecordingSink(), new RecordingSink('other')]
+    const carried = Promise.withResolvers<Outcome>()
+    sink.answer = () => carried.promise
+    await using _ = run(
+      db.url,
+      [
+        { sink, lanes: 1 },
+        { sink: other, lanes: 1 },
+      ],
+      { slowMs: 5_000, pageMs: 5_000 },
+    )
+    await emit(client, 'k', 0)
+    await until(() => sink.receipts.length === 1 && other.delivered.length === 1, 'both carry')
+    await client.query(`update postrider.lanes set careful = 8, relay = gen_random_uuid(), leased_until = '-infinity' where sink = 'sink';
+      notify postrider, 'lanes'`)
+    await until(() => sink.receipts.length === 2, 'it is carried alone')
+    const read: string[] = []
+    const note = (message: unknown): void => void read.push((message as { sink: string }).sink)
+    subscribe('postrider:claimed', note)
+    try {
+      await emit(client, 'k', 1)
+      await sleep(500)
+      expect(read).toEqual([])
+      carried.resolve({ kind: 'delivered' })
+      await until(() => other.delivered.length === 2, 'the other goes on')
+      expect(read).toContain('other')
+    } finally {
+      carried.resolve({ kind: 'delivered' })
+      unsubscribe('postrider:claimed', note)
+    }
   })
 
   it('is not blamed for deaths during which it was not carried', async () => {
