@@ -81,7 +81,8 @@ export async function run(
   const slow = await stage.withClient(parked)
   // What a broker was sent and has not answered for may stand in the topic.
   const unanswered = stage.posts ? 0 : await stage.withClient(failedAttempts)
-  const bound = hands * plan.pageSize + slow + unanswered + stage.receiver.deaths * plan.concurrency + stage.allowed
+  // A page of the log, and as many rows that were due.
+  const bound = hands * 2 * plan.pageSize + slow + unanswered + stage.receiver.deaths * plan.concurrency + stage.allowed
   const verdict = judge({ emitted, receipts }, bound)
   const backMs = backIn(emitted, receipts, healed)
   const longestMs = longestWait(emitted, receipts)

@@ -44,6 +44,7 @@ export function connectionConfig(connectionString: string, name: string): pg.Cli
  * @param connections size of the pool
  * @param queryTimeoutMs when a statement without an answer is given up, because its connection must be dead; when that is
  *   longer than usual, statements may take so long
+ * @param server shared by the pools of one relay: what one of them learns about the server, or the way to it, holds for all
  */
 export function openDatabase(
   connectionString: string,
@@ -51,6 +52,7 @@ export function openDatabase(
   name: string,
   connections: number,
   queryTimeoutMs: number = statementTimeoutMs + 5_000,
+  server: ServerLife = new ServerLife(),
 ): Database {
   const pool = new pg.Pool({
     ...connectionConfig(connectionString, name),
@@ -58,7 +60,6 @@ export function openDatabase(
     max: connections,
     idleTimeoutMillis: 60_000,
   })
-  const server = new ServerLife()
   // A connection that breaks needs no answer: its statement fails, the next one opens another. Unheard it would end the process.
   pool.on('error', () => server.doubt())
   pool.on('connect', (client) => client.on('error', () => server.doubt()))
@@ -76,7 +77,7 @@ export function openDatabase(
 }
 
 /** Notices that the server may be another than before: by a connection that broke, or by its own start time. */
-class ServerLife {
+export class ServerLife {
   life = 0
   #startedAt: string | undefined
 

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { isPostriderError, PostriderError } from '@postrider/schema'
 import { publish } from './channels.ts'
 import { runChores } from './chores.ts'
-import { openDatabase, type Database } from './database.ts'
+import { openDatabase, ServerLife, type Database } from './database.ts'
 import { Lanes } from './lanes.ts'
 import { signOff } from './leases.ts'
 import { runOperations } from './operations.ts'
@@ -76,9 +76,10 @@ class RunningRelay implements Relay {
   constructor(settings: Settings) {
     this.#settings = settings
     const { connectionString, schema, name, connections, leaseMs } = settings
-    this.#database = openDatabase(connectionString, schema, name, connections)
+    const server = new ServerLife()
+    this.#database = openDatabase(connectionString, schema, name, connections, undefined, server)
     // A beat that takes half a lease has failed: there must be time for another.
-    this.#leaseDatabase = openDatabase(connectionString, schema, `${name} leases`, 2, Math.max(1_000, leaseMs / 2))
+    this.#leaseDatabase = openDatabase(connectionString, schema, `${name} leases`, 2, Math.max(1_000, leaseMs / 2), server)
     this.#routes = new Routes(settings.sinks, () => this.#lanes.bell.ring())
     const lanes = new Lanes(
       {

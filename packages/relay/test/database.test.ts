@@ -2,7 +2,7 @@ import { testDatabase } from '@postrider/test/postgres'
 import { startProxy } from '@postrider/test/proxy'
 import { sql } from 'kysely'
 import { expect, it } from 'vitest'
-import { openDatabase } from '../src/database.ts'
+import { openDatabase, ServerLife } from '../src/database.ts'
 
 it('one silent connection is enough to doubt the others: what follows takes new ones', async () => {
   await using db = await testDatabase()
@@ -61,5 +61,25 @@ it('a transaction whose relay has gone without a word holds its locks for second
     expect((await client.query(key)).rowCount).toBe(1)
   } finally {
     await database.close()
+  }
+})
+
+it('what one pool of a relay learns about the way to the server holds for the other', async () => {
+  await using db = await testDatabase()
+  const { port } = new URL(db.url)
+  await using way = await startProxy(Number(port))
+  const url = db.url.replace(`:${port}/`, `:${way.port}/`)
+  const server = new ServerLife()
+  const leases = openDatabase(url, 'postrider', 'leases', 1, 500, server)
+  const database = openDatabase(url, 'postrider', 'test', 1, 8_000, server)
+  try {
+    await Promise.all([leases, database].map(({ db }) => sql`select 1`.execute(db)))
+    way.forget()
+    const began = performance.now()
+    await expect(sql`select 1`.execute(leases.db)).rejects.toThrow('Query read timeout')
+    await sql`select 1`.execute(database.db)
+    expect(performance.now() - began).toBeLessThan(4_000)
+  } finally {
+    await Promise.all([leases.close(), database.close()])
   }
 })
