@@ -84,6 +84,7 @@ test('an error of a function names in its SQLSTATE one of the codes of Postrider
     PR004: 'invalid_filter',
     PR005: 'invalid_endpoint',
     PR006: 'cutover_refused',
+    PR007: 'sink_in_use',
   }
   const { rows } = await client.query<{ source: string }>(
     `select string_agg(pg_get_functiondef(oid), '') as source from pg_proc where pronamespace = 'postrider'::regnamespace`,
