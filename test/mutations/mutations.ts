@@ -71,9 +71,9 @@ export const mutations: readonly Mutation[] = [
     name: 'settled-before-delivered',
     breaks: 'the cursor moves when events have been delivered',
     file: 'packages/relay/src/carry.ts',
-    from: '    const carriage = inHand.length === 0 ? nothing : await carryTogether(lane, road, inHand)',
-    to: `    await settlePage(lane, road, claimed.page, nothing)
-    const carriage = inHand.length === 0 ? nothing : await carryTogether(lane, road, inHand)`,
+    from: '  const carriage = inHand.length === 0 ? nothing : await carryTogether(lane, road, inHand)',
+    to: `  await settlePage(lane, road, claimed.page, nothing)
+  const carriage = inHand.length === 0 ? nothing : await carryTogether(lane, road, inHand)`,
     project: 'postgres 18',
     tests: ['test/crash.test.ts'],
   },
