@@ -38,6 +38,12 @@ const connectionKeys = [
   'sasl',
   'timeouts',
 ] as const satisfies (keyof KafkaConnectionOptions)[]
+/** The part of the options of a sink that says how a cluster is reached. */
+export function connectionOf(options: KafkaConnectionOptions): KafkaConnectionOptions {
+  const given = connectionKeys.filter((key) => options[key] !== undefined)
+  return Object.fromEntries(given.map((key) => [key, options[key]])) as unknown as KafkaConnectionOptions
+}
+
 const driverKeys = [...connectionKeys, 'compression', 'idempotent', 'warn'] as const satisfies (keyof KafkaDriverOptions)[]
 const sinkKeys = [
   ...driverKeys,

@@ -2,25 +2,18 @@ import type { Reach } from '@postrider/relay'
 import { isPostriderError } from '@postrider/schema'
 import { openKafkaAdmin, type ClusterDescription } from './admin.ts'
 import { certificateEnd } from './certificate.ts'
-import type { KafkaSettings } from './check-options.ts'
+import { connectionOf, type KafkaSettings } from './check-options.ts'
 import type { KafkaConnectionOptions } from './options.ts'
 
 /** Asks a cluster for its brokers, and each of them at the address that it advertises, which is where events go. Nothing is written. */
 export async function reach(
-  { brokers, client, clientId, tls, sasl, timeouts }: KafkaConnectionOptions,
+  options: KafkaConnectionOptions,
   { connection, timeouts: { connectMs } }: KafkaSettings,
   signal: AbortSignal,
 ): Promise<Reach> {
   let found: ClusterDescription['brokers']
   try {
-    await using admin = await openKafkaAdmin({
-      brokers,
-      ...(client !== undefined && { client }),
-      ...(clientId !== undefined && { clientId }),
-      ...(tls !== undefined && { tls }),
-      ...(sasl !== undefined && { sasl }),
-      ...(timeouts !== undefined && { timeouts }),
-    })
+    await using admin = await openKafkaAdmin(connectionOf(options))
     ;({ brokers: found } = await admin.describeCluster(signal))
   } catch (error) {
     if (!isPostriderError(error)) throw error
