@@ -45,7 +45,8 @@ create table postrider.events (
   headers       jsonb       not null default '{}',
   payload       jsonb,
   payload_bytes bytea,
-  primary key (position, slot)
+  -- The bucket, so that a lane passes over the events of others without a look at them.
+  primary key (position, bucket, slot)
 ) partition by list (slot);
 -- (No CHECK: PostgreSQL reads the text of each anew for every insert, a fifth of what the insert costs. What is in the log
 -- comes through `emit`, or through `import_letters`, which see to it that a bucket is one and that there is one payload.)

@@ -1,4 +1,5 @@
 import { sql, type RawBuilder } from 'kysely'
+import { float4Array, int4Array, int8Array, uuidArray } from './binary-array.ts'
 import type { Lane } from './lane.ts'
 import type { AttemptRow } from './settlement.ts'
 
@@ -15,7 +16,11 @@ export function auditOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, 
   const alike: AttemptRow[] = []
   const others: AttemptRow[] = []
   for (const record of records) {
-    const isAlike = isPlain(record) && record.carried.slot === model.carried.slot && record.status === model.status
+    const isAlike =
+      isPlain(record) &&
+      record.carried.slot === model.carried.slot &&
+      record.status === model.status &&
+      Math.abs(record.startedAtMs - model.startedAtMs) < 2 ** 31 // The clock may have been set.
     ;(isAlike ? alike : others).push(record)
   }
   const parts = [alikeOf(schema, relay, lane, alike, model)]
@@ -29,19 +34,17 @@ function isPlain({ carried, attempt, outcome, code, error, detail }: AttemptRow)
 }
 
 function alikeOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, rows: readonly AttemptRow[], model: AttemptRow): Part {
-  // Arrays as PostgreSQL reads them: numbers and uuids need no quotes.
-  const column = (value: (row: AttemptRow) => string | number): string => `{${rows.map(value).join(',')}}`
   const base = model.startedAtMs
   return sql`audit as (
     insert into ${schema}.attempts (sink, relay, position, slot, event_id, attempt, outcome, status, started_at, duration_ms)
     select ${lane.sink}, ${relay}::uuid, a.position, ${model.carried.slot}::smallint, a.event_id, 1, 'delivered', ${model.status}::int,
       to_timestamp((${base}::float8 + a.started_ms) / 1000), a.duration_ms
-    from unnest(
-      ${column(({ carried }) => carried.event.position)}::bigint[],
-      ${column(({ carried }) => carried.id)}::uuid[],
-      ${column(({ startedAtMs }) => startedAtMs - base)}::int[],
-      ${column(({ durationMs }) => Math.round(durationMs * 1_000) / 1_000)}::real[]
-    ) as a (position, event_id, started_ms, duration_ms))`
+    from (
+      select unnest(${int8Array(rows, ({ carried }) => carried.position)}::bigint[]) as position,
+        unnest(${uuidArray(rows, ({ carried }) => carried.id)}::uuid[]) as event_id,
+        unnest(${int4Array(rows, ({ startedAtMs }) => startedAtMs - base)}::int[]) as started_ms,
+        unnest(${float4Array(rows, ({ durationMs }) => Math.round(durationMs * 1_000) / 1_000)}::real[]) as duration_ms
+    ) as a)`
 }
 
 function othersOf(schema: RawBuilder<unknown>, relay: string, lane: Lane, records: readonly AttemptRow[]): Part {

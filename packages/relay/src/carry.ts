@@ -235,7 +235,9 @@ function sortOut(
   lane: Lane,
   { page, trouble, known }: Claimed,
 ): { readonly free: readonly Carried[]; readonly behind: readonly Carried[] } {
-  const fresh = page.events.filter(({ position, event }) => !lane.ahead.has(position) && !known.positions.has(event.position))
+  const handled = ({ position, event }: Carried): boolean => lane.ahead.has(position) || known.positions.has(event.position)
+  const isFresh = lane.ahead.size + known.positions.size === 0
+  const fresh = isFresh ? page.events : page.events.filter((carried) => !handled(carried))
   if (lane.route.ordering === 'none') return { free: fresh, behind: [] }
   const inHand = [...trouble.due.map(({ event }) => event.key), ...lane.parked.values()]
   const troubled = new Set([...known.keys, ...inHand.filter((key) => key !== null)])

@@ -20,7 +20,7 @@ export interface Page {
   readonly troubled: boolean
 }
 
-/** Events that one statement looks at, so that a filter that takes few of them cannot make it take for ever. */
+/** Events of a lane that one statement looks at, so that a filter that takes few of them cannot make it take for ever. */
 const maxExamined = 20_000
 
 /**
@@ -121,32 +121,40 @@ async function readWindow(database: Database, lane: Lane, size: number): Promise
   const { done, target, position } = lane.cursor
   const filter = filterOf(schema, lane)
   if (target === null) throw new TypeError('no window is open')
+  // Positions are shared out over the lanes of a sink. (The bounds are written so that PostgreSQL does not take two of them for a
+  // narrow range, of which it would sort all rather than read them in their order.)
+  const range = maxExamined * lane.route.laneCount
+  const end = position + BigInt(range)
+  const { first, last } = lane.buckets
   const found = sql`(
     select e.* from (
-      select e.* from ${schema}.events as e where e.position > ${position}::bigint order by e.position limit ${maxExamined}
+      select e.* from ${schema}.events as e
+      where e.position > ${position}::bigint and (e.position, e.bucket) <= (${end}::bigint, 32767::smallint)
+        and e.bucket >= ${first}::smallint and e.bucket <= any(array[${last}]::smallint[])
+      order by e.position limit ${range}
     ) as e
-    where ${ofLane(lane)} ${filter === null ? sql`` : sql`and ${filter}`}
+    where e.position > ${lane.anchor}::bigint ${filter === null ? sql`` : sql`and ${filter}`}
       and pg_visible_in_snapshot(e.xid, ${target}::pg_snapshot)
       and not pg_visible_in_snapshot(e.xid, ${done}::pg_snapshot)
     order by e.position limit ${size}
   )`
   const { head, rows, isFull } = await readPageRows(database, lane, { found, size })
-  const last = BigInt(rows.at(-1)?.position ?? position)
-  let after: Cursor = { done, target, position: last }
+  const lastRead = BigInt(rows.at(-1)?.position ?? position)
+  let after: Cursor = { done, target, position: lastRead }
   if (rows.length < size && !isFull) {
-    const examined = await examinedTo(database, position)
-    after = examined === null ? { done: target, target: null, position: last } : { done, target, position: examined }
+    const next = await nextBeyond(database, end)
+    after = next === null ? { done: target, target: null, position: lastRead } : { done, target, position: next - 1n }
   }
   return { ...split(head, rows), target, after, more: true, troubled: head.troubled }
 }
 
-/** How far a page without enough events has looked; null when that was the end of the log. */
-async function examinedTo({ db, schema }: Pick<Database, 'db' | 'schema'>, position: bigint): Promise<bigint | null> {
+/** The first position beyond this one that is taken; null when that was the end of the log. */
+async function nextBeyond({ db, schema }: Pick<Database, 'db' | 'schema'>, position: bigint): Promise<bigint | null> {
   const { rows } = await sql<{ position: string }>`
     select e.position::text as position from ${schema}.events as e
-    where e.position > ${position}::bigint order by e.position offset ${maxExamined - 1} limit 1`.execute(db)
-  const last = rows[0]
-  return last === undefined ? null : BigInt(last.position)
+    where e.position > ${position}::bigint order by e.position limit 1`.execute(db)
+  const first = rows[0]
+  return first === undefined ? null : BigInt(first.position)
 }
 
 /**
@@ -190,11 +198,13 @@ function filterOf(
 function split(head: PageHead, rows: readonly PageRow[]): Pick<Page, 'events' | 'scheduled'> {
   const events: Carried[] = []
   const scheduled: { carried: Carried; inMs: number }[] = []
-  const nowUs = Number(head.now_us)
+  const nowUs = head.now_us
+  const readAt = performance.now()
   for (const row of rows) {
     const dueForMs = Math.max(0, (nowUs - Number(row.due_us ?? row.time_us)) / 1_000)
-    const carried = carriedOf(row, { attempts: 0, forgiven: 0, row: null, dueForMs, triedForMs: 0, replay: null })
-    if (row.scheduled_in_ms !== null && row.scheduled_in_ms > 0) scheduled.push({ carried, inMs: row.scheduled_in_ms })
+    const carried = carriedOf(row, { attempts: 0, forgiven: 0, row: null, dueForMs, triedForMs: 0, readAt, replay: null })
+    const scheduledInMs = row.rare?.scheduled_in_ms ?? 0
+    if (scheduledInMs > 0) scheduled.push({ carried, inMs: scheduledInMs })
     else events.push(carried)
   }
   return { events, scheduled }

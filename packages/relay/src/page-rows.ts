@@ -1,7 +1,7 @@
 import { PostriderError } from '@postrider/schema'
 import { sql, type RawBuilder } from 'kysely'
 import type { Database } from './database.ts'
-import { eventColumns, type EventRow } from './event-row.ts'
+import { eventColumns, type EventRow, type Rare, type RareColumn } from './event-row.ts'
 import type { Lane } from './lane.ts'
 
 /** Payloads of one page, as stored: so that pages of large events don't fill the memory. */
@@ -15,7 +15,7 @@ export interface PageHead {
   /** The cursor is still this lane's. */
   readonly ours: boolean
   /** When it was read, in microseconds since the epoch, by the clock of the database. */
-  readonly now_us: string
+  readonly now_us: number
   /** Rows that were looked at, where that is not the number of rows. */
   readonly examined: number
 }
@@ -23,9 +23,15 @@ export interface PageHead {
 export interface PageRow extends EventRow {
   /** Since when it has been due, in microseconds since the epoch; null: since its time. */
   readonly due_us: string | null
-  readonly scheduled_in_ms: number | null
+  readonly rare: RareOfPage | null
+}
+
+interface RareOfPage extends Rare {
+  readonly scheduled_in_ms?: number | null
   /** Larger than the part of a page that is an event's, if all had the same. */
-  readonly is_large: true | null
+  readonly is_large?: boolean
+  /** With it the size of a page is reached. */
+  readonly is_full?: boolean
 }
 
 export interface PageRows {
@@ -58,14 +64,18 @@ export interface Wanted {
 export async function readPageRows(database: Database, lane: Lane, wanted: Wanted): Promise<PageRows> {
   const largest = Math.floor(maxPageBytes / wanted.size)
   let read = lane.hasLarge ? null : await readRows(database, lane, wanted, smallOnly(wanted.found, largest))
-  if (read === null || read.rows.some(({ is_large: isLarge }) => isLarge === true)) {
+  if (read === null || read.rows.some(isLarge)) {
     read = await readRows(database, lane, wanted, cutBySize(wanted.found, largest))
-    lane.hasLarge = read.rows.some(({ is_large: isLarge }) => isLarge === true)
+    lane.hasLarge = read.rows.some(isLarge)
   }
   return read
 }
 
-type Row = (PageHead & { readonly position: null }) | (PageRow & { readonly is_full?: true | null })
+function isLarge({ rare }: PageRow): boolean {
+  return rare?.is_large === true
+}
+
+type Row = PageRow | { readonly position: null; readonly rare: PageHead }
 
 async function readRows(
   { db, schema }: Database,
@@ -74,19 +84,18 @@ async function readRows(
   events: RawBuilder<unknown>,
 ): Promise<PageRows> {
   const { sink, number } = lane
-  // The second select is what names and types the columns of an event; those of the head are null there.
+  // The second select is what names and types the columns of an event: in the first row all are null but the last, which is the head.
   const { rows: read } = await sql<Row>`
     ${tables === undefined ? sql`` : sql`with ${tables}`}
-    select pg_current_snapshot()::text as snapshot,
-      exists (select from ${schema}.deliveries as d where d.sink = ${sink}) as troubled,
-      ${isOurs(schema, lane)} as ours, (date_part('epoch', clock_timestamp()) * 1000000)::int8 as now_us,
-      ${examined ?? sql`0`} as examined,
-      ${sql.raw(columnNames.map((name) => `null as ${name}`).join(', '))}
+    select ${sql.raw(columnNames.map((name) => `null as ${name}`).join(', '))}, json_build_object(
+      'snapshot', pg_current_snapshot()::text,
+      'troubled', exists (select from ${schema}.deliveries as d where d.sink = ${sink}),
+      'ours', ${isOurs(schema, lane)},
+      'now_us', (date_part('epoch', clock_timestamp()) * 1000000)::int8,
+      'examined', ${examined ?? sql`0`}) as rare
     union all
-    (select null, null, null, null, null, ${sql.raw(columnNames.map((name) => `page.${name}`).join(', '))} from ${events} as page)`.execute(
-    db,
-  )
-  const head = read.find((row) => row.position === null)
+    (select ${sql.raw(columnNames.map((name) => `page.${name}`).join(', '))}, page.rare from ${events} as page)`.execute(db)
+  const head = read.find((row) => row.position === null)?.rare
   if (head === undefined) throw new TypeError('a statement that always has a row had none')
   // A cutover that ends takes the lanes from those that have left its events out: such a lane may have passed some of them in
   // memory, and must not carry what comes behind.
@@ -94,7 +103,7 @@ async function readRows(
   const rows = read.filter((row) => row.position !== null)
   // In practice they come in order, and nothing is done.
   if (rows.some((row, index) => index > 0 && isBefore(row, rows[index - 1]))) rows.sort((a, b) => (isBefore(a, b) ? -1 : 1))
-  return { head, rows, isFull: rows.at(-1)?.is_full === true }
+  return { head, rows, isFull: rows.at(-1)?.rare?.is_full === true }
 }
 
 /** Asked only where a cutover can end, which is seen by the page and by this in one snapshot. */
@@ -107,29 +116,34 @@ function isOurs(schema: RawBuilder<unknown>, { sink, number, fence, route: { cut
 
 /** Of columns that every part of the union must have, in one order. */
 const columnNames =
-  'position slot id type key source subject tenant time_us content_type headers payload payload_bytes expires_in_ms scheduled_in_ms due_us is_large is_full'.split(
-    ' ',
-  )
+  'position slot id type key source subject tenant time_us headers payload payload_bytes due_us'.split(' ')
 
 const size = 'coalesce(pg_column_size(e.payload), 0) + coalesce(pg_column_size(e.payload_bytes), 0)'
-const times = sql.raw(`
-  date_part('epoch', e.deliver_at - clock_timestamp()) * 1000 as scheduled_in_ms,
+const due = sql.raw(`
   case when e.time is not null or e.deliver_at is not null
     then (date_part('epoch', greatest(e.created_at, e.deliver_at)) * 1000000)::int8 end as due_us`)
+
+const scheduled: RareColumn = {
+  when: 'e.deliver_at is not null',
+  name: 'scheduled_in_ms',
+  value: `date_part('epoch', e.deliver_at - clock_timestamp()) * 1000`,
+}
 
 /** Events with their payloads, but for large ones. */
 function smallOnly(found: RawBuilder<unknown>, largest: number): RawBuilder<unknown> {
   const fits = (payload: string): string => `case when pg_column_size(${payload}) <= ${largest} then ${payload} end`
+  const large = `${size} > ${largest}`
   return sql`(
-    select ${eventColumns(fits)}, ${times}, nullif(${sql.raw(`${size} > ${largest}`)}, false) as is_large, null::boolean as is_full
-    from ${found} as e)`
+    select ${eventColumns(fits, [scheduled, { when: large, name: 'is_large', value: large }])}, ${due} from ${found} as e)`
 }
 
 /** Events with their payloads, up to the one with which these reach the size of a page. */
 function cutBySize(found: RawBuilder<unknown>, largest: number): RawBuilder<unknown> {
+  const large = `e.bytes > ${largest}`
+  const full = `coalesce(e.bytes_before, 0) + e.bytes >= ${maxPageBytes}`
+  const more = [scheduled, { when: large, name: 'is_large', value: large }, { when: full, name: 'is_full', value: full }]
   return sql`(
-    select ${eventColumns()}, ${times}, nullif(e.bytes > ${sql.raw(String(largest))}, false) as is_large,
-      nullif(coalesce(e.bytes_before, 0) + e.bytes >= ${sql.raw(String(maxPageBytes))}, false) as is_full
+    select ${eventColumns(undefined, more)}, ${due}
     from (
       select e.*, sum(e.bytes) over (order by e.position rows between unbounded preceding and 1 preceding) as bytes_before
       from (select e.*, ${sql.raw(size)} as bytes from ${found} as e) as e

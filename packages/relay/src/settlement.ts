@@ -167,10 +167,9 @@ export function settlementOf(
     else row(carried, 'retrying', { code: 'interrupted' })
   }
   const { cursor, ahead } = progress
+  const ofPage = [...(page?.events ?? []), ...(page?.scheduled ?? []).map(({ carried }) => carried)]
   const stays = new Set(left.filter((carried) => !progress.rest.includes(carried)))
-  const handled = [...(page?.events ?? []), ...(page?.scheduled ?? []).map(({ carried }) => carried)].filter(
-    (one) => !stays.has(one),
-  )
+  const handled = stays.size === 0 ? ofPage : ofPage.filter((one) => !stays.has(one))
   const records = recordsOf(lane, results, carriage.spared)
   const appends = appendsOf(results)
   return { cursor, records, rows, keys: [...keys], gone, appends, events: page?.events.length ?? 0, ahead, handled }

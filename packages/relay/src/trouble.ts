@@ -108,8 +108,10 @@ function sortOut(rows: readonly DueRow[], ordered: boolean): Trouble {
   const due: Carried[] = []
   const overtaken: Carried[] = []
   const blockedOf = new Map<string, number>()
+  const readAt = performance.now()
   for (const row of rows) {
     const rest = {
+      readAt,
       attempts: row.attempts,
       forgiven: row.forgiven,
       row: row.state,

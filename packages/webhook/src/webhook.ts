@@ -1,5 +1,5 @@
 import type { Attempt, Outcome, Replay, Sink } from '@postrider/relay'
-import { isPostriderError } from '@postrider/schema'
+import { isPostriderError, type ErrorCode } from '@postrider/schema'
 import { createCapture } from './capture.ts'
 import { classifyAnswer, classifyFailure } from './classify.ts'
 import { encode } from './encode.ts'
@@ -32,10 +32,12 @@ export function createWebhookSink(options: WebhookOptions): Sink {
   function prepare({ event, number, replay }: Attempt): PostRequest {
     const { body, headers } = encode(event, settings.format)
     const timestamp = Math.floor(Date.now() / 1000)
-    const signed = ['webhook-id', event.id, 'webhook-timestamp', String(timestamp)]
-    const signature = ['webhook-signature', sign({ id: event.id, timestamp, body })]
-    const counted = ['postrider-attempt', String(number), ...(replay === undefined ? [] : replayHeaders(replay))]
-    return { body, headers: [...fixed, ...headers, ...signed, ...signature, ...counted] }
+    // One array, filled: this is done for every request.
+    const all = [...fixed]
+    all.push(...headers, 'webhook-id', event.id, 'webhook-timestamp', String(timestamp))
+    all.push('webhook-signature', sign({ id: event.id, timestamp, body }), 'postrider-attempt', String(number))
+    if (replay !== undefined) all.push(...replayHeaders(replay))
+    return { body, headers: all }
   }
 
   function judge(ended: Ended): Outcome {
@@ -54,21 +56,25 @@ export function createWebhookSink(options: WebhookOptions): Sink {
     name: settings.name,
     kind: 'webhook',
     deadlineMs: settings.timeouts.totalMs + deadlineMarginMs,
-    async deliver(attempt, signal) {
+    deliver(attempt, signal) {
       const hops = hopsOf(attempt.event.headers['tracestate'])
-      if (hops >= settings.maxHops) return { kind: 'reject', error: { code: 'loop', message: `${hops} webhooks led to it` } }
+      if (hops >= settings.maxHops) return rejected('loop', `${hops} webhooks led to it`)
       let request: PostRequest
       try {
         request = prepare(attempt)
       } catch (error) {
-        if (!isPostriderError(error) || error.code !== 'cannot_encode') throw error
-        return { kind: 'reject', error: { code: error.code, message: error.message } }
+        if (!isPostriderError(error) || error.code !== 'cannot_encode') return Promise.reject(error)
+        return rejected(error.code, error.message)
       }
-      return judge(await poster.post(request, signal))
+      return poster.post(request, signal).then(judge)
     },
     reach: (signal) => reach(settings, signal),
     [Symbol.asyncDispose]: () => poster[Symbol.asyncDispose](),
   }
+}
+
+function rejected(code: ErrorCode, message: string): Promise<Outcome> {
+  return Promise.resolve({ kind: 'reject', error: { code, message } })
 }
 
 /** So that a receiver can tell that an operator sends the event once more, and which event it was. */
