@@ -1,3 +1,5 @@
+import { createHmac } from 'node:crypto'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createVerifier } from '@postrider/inbox'
 import { readSigningSecret } from '@postrider/schema/signature'
@@ -143,3 +145,25 @@ describe('secrets', () => {
     expect(message).not.toContain(secret.slice(6) || '\0')
   })
 })
+
+describe('HMAC-SHA256', () => {
+  test('is that of node:crypto, whatever the key and the body, one after the other', () => {
+    const keys = fc.uint8Array({ minLength: 24, maxLength: 64 })
+    const bodies = fc.array(fc.oneof(fc.uint8Array({ maxLength: 600 }), largeBody), { minLength: 1, maxLength: 4 })
+    fc.assert(
+      fc.property(keys, bodies, (key, given) => {
+        const signer = createSigner([readSigningSecret(`whsec_${Buffer.from(key).toString('base64')}`)])
+        for (const body of given) {
+          const expected = createHmac('sha256', key).update(`${id}.${timestamp}.`).update(body).digest('base64')
+          expect(signer({ id, timestamp, body })).toBe(`v1,${expected}`)
+        }
+      }),
+      { numRuns: 200 },
+    )
+  })
+})
+
+/** Around where room is made, and where nothing is copied any more. */
+const largeBody = fc
+  .constantFrom(3_900, 4_000, 4_040, 8_100, 65_400, 65_536, 200_000)
+  .map((bytes) => new Uint8Array(bytes).fill(bytes % 251))

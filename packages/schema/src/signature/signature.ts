@@ -1,4 +1,5 @@
-import { createHmac, type Hmac, sign as signWith, timingSafeEqual, verify as verifyWith } from 'node:crypto'
+import { sign as signWith, timingSafeEqual, verify as verifyWith } from 'node:crypto'
+import { Hmac } from './hmac.ts'
 import type { SigningKey } from './secret.ts'
 
 /** What is signed: the bytes `id.timestamp.body` (Standard Webhooks 1.0.0). */
@@ -18,7 +19,7 @@ const forms = { v1: /^[A-Za-z0-9+/]{43}=$/, v1a: /^[A-Za-z0-9+/]{86}==$/ } as co
 
 /** One signature, as it stands in the header: `v1,…` or `v1a,…`. */
 export function signWithKey({ version, key }: SigningKey, content: SignedContent): string {
-  if (version === 'v1') return `v1,${hmac(key, content).digest('base64')}`
+  if (version === 'v1') return `v1,${hmac(key, content)}`
   return `v1a,${signWith(null, bytesOf(content), key).toString('base64')}`
 }
 
@@ -33,12 +34,16 @@ export function isSignedWith({ version, key }: SigningKey, signatures: readonly 
     const signed = bytesOf(content)
     return given.some((one) => verifyWith(null, signed, key, one))
   }
-  const expected = hmac(key, content).digest()
+  const expected = Buffer.from(hmac(key, content), 'base64')
   return given.some((one) => timingSafeEqual(expected, one))
 }
 
-function hmac(key: SigningKey['key'], content: SignedContent): Hmac {
-  return createHmac('sha256', key).update(headOf(content)).update(content.body)
+const hmacs = new WeakMap<SigningKey['key'], Hmac>()
+
+function hmac(key: SigningKey['key'], content: SignedContent): string {
+  let prepared = hmacs.get(key)
+  if (prepared === undefined) hmacs.set(key, (prepared = new Hmac(key)))
+  return prepared.digest(headOf(content), content.body)
 }
 
 function bytesOf(content: SignedContent): Buffer {
