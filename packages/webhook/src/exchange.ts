@@ -32,6 +32,8 @@ const keepLimitBytes = 2_048
  */
 const closesWithinMs = 1_000
 const closed: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
+/** An empty buffer costs as much as any other, and most answers have no body. */
+const nothing = Buffer.alloc(0)
 /** Some servers send a 103 or two. One that never stops restarts the timer for headers each time. */
 const informationalLimit = 16
 
@@ -56,7 +58,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #status = 0
   #headers: ResponseHeaders = {}
   #bytes = 0
-  #kept: Buffer[] = []
+  #kept: Buffer[] | null = null
 
   constructor(keepBody: (status: number) => boolean) {
     const { promise, resolve } = Promise.withResolvers<Ended>()
@@ -100,7 +102,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     const room = keepLimitBytes - this.#bytes
-    if (room > 0 && this.#keepBody(this.#status)) this.#kept.push(Buffer.from(chunk.subarray(0, room)))
+    if (room > 0 && this.#keepBody(this.#status)) (this.#kept ??= []).push(Buffer.from(chunk.subarray(0, room)))
     this.#bytes += chunk.length
     if (this.#bytes <= readLimitBytes) return
     this.#end()
@@ -128,7 +130,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (this.#over) return
     this.#over = true
     if (this.#status !== 0) {
-      this.#resolve({ answered: true, status: this.#status, headers: this.#headers, body: Buffer.concat(this.#kept) })
+      const body = this.#kept === null ? nothing : Buffer.concat(this.#kept)
+      this.#resolve({ answered: true, status: this.#status, headers: this.#headers, body })
     } else {
       const why = error ?? new Cut('malformed')
       this.#resolve({ answered: false, error: why, stale: this.#isStale(why) })

@@ -21,14 +21,27 @@ const keepAliveMaxMs = 60_000
 const silentBodyMs = 5_000
 const maxResponseHeaderBytes = 16_384
 
+interface Post {
+  /** By `performance.now()`. */
+  readonly begunAt: number
+  readonly signal: AbortSignal
+  /** The second one, when the connection of the first was stale. */
+  exchange: Exchange
+  /** Its place among those under way. */
+  place: number
+}
+
 /**
  * What is under way: one timer and one listener, however many there are, for all of a sink have the same time. (A timer for each,
  * or AbortSignal.any with AbortSignal.timeout, costs up to ten times as much.)
+ *
+ * Each has a place in an array, which the next one takes when it has ended. A Set would keep nearly all of them until a full
+ * collection: V8 lets its outgrown tables point to their successors, so one that is old keeps those that come after it.
  */
 class UnderWay implements Disposable {
   readonly #totalMs: number
-  /** By when they began, so the first is due first. */
-  readonly #posts = new Set<Post>()
+  readonly #places: (Post | null)[] = []
+  readonly #free: number[] = []
   readonly #signals = new WeakSet<AbortSignal>()
   #timer: NodeJS.Timeout | undefined
 
@@ -36,19 +49,18 @@ class UnderWay implements Disposable {
     this.#totalMs = totalMs
   }
 
-  add(post: Post): void {
-    this.#posts.add(post)
+  begin(exchange: Exchange, signal: AbortSignal): Post {
+    const place = this.#free.pop() ?? this.#places.length
+    const post = { begunAt: performance.now(), signal, exchange, place }
+    this.#places[place] = post
     if (this.#timer === undefined) this.#cutIn(this.#totalMs)
-    if (this.#signals.has(post.signal)) return
-    this.#signals.add(post.signal)
-    const interrupt = (): void => {
-      for (const one of this.#posts) if (one.signal === post.signal) one.exchange.cut('interrupted')
-    }
-    post.signal.addEventListener('abort', interrupt, { once: true })
+    if (!this.#signals.has(signal)) this.#heed(signal)
+    return post
   }
 
-  delete(post: Post): void {
-    this.#posts.delete(post)
+  end({ place }: Post): void {
+    this.#places[place] = null
+    this.#free.push(place)
   }
 
   [Symbol.dispose](): void {
@@ -56,32 +68,31 @@ class UnderWay implements Disposable {
     this.#timer = undefined
   }
 
-  #cutLate(): void {
-    const now = performance.now()
-    this.#timer = undefined
-    for (const post of this.#posts) {
-      // A timer may fire a little early, and then has to be set again.
-      const leftMs = post.begunAt + this.#totalMs - now
-      if (leftMs > 0) {
-        this.#cutIn(Math.ceil(leftMs))
-        return
-      }
-      post.exchange.cut('deadline')
+  #heed(signal: AbortSignal): void {
+    this.#signals.add(signal)
+    const interrupt = (): void => {
+      for (const post of this.#places) if (post?.signal === signal) post.exchange.cut('interrupted')
     }
+    signal.addEventListener('abort', interrupt, { once: true })
   }
 
   #cutIn(ms: number): void {
     this.#timer = setTimeout(() => this.#cutLate(), ms)
     this.#timer.unref()
   }
-}
 
-interface Post {
-  /** By `performance.now()`. */
-  readonly begunAt: number
-  readonly signal: AbortSignal
-  /** The second one, when the connection of the first was stale. */
-  exchange: Exchange
+  #cutLate(): void {
+    this.#timer = undefined
+    const now = performance.now()
+    let first = Infinity
+    for (const post of this.#places) {
+      if (post === null || post.exchange.isOver) continue
+      if (now - post.begunAt >= this.#totalMs) post.exchange.cut('deadline')
+      else first = Math.min(first, post.begunAt)
+    }
+    // A timer may fire a little early, and then has to be set again.
+    if (first !== Infinity) this.#cutIn(Math.max(1, Math.ceil(first + this.#totalMs - now)))
+  }
 }
 
 export function createPoster(settings: WebhookSettings): Poster {
@@ -112,16 +123,15 @@ export function createPoster(settings: WebhookSettings): Poster {
   return {
     post(request, signal) {
       if (signal.aborted) return Promise.resolve({ answered: false, error: new Cut('interrupted'), stale: false })
-      const post = { begunAt: performance.now(), signal, exchange: send(request) }
-      underWay.add(post)
+      const post = underWay.begin(send(request), signal)
       return post.exchange.ended.then((ended) => {
         if (ended.answered || !ended.stale || signal.aborted) {
-          underWay.delete(post)
+          underWay.end(post)
           return ended
         }
         // The server closed an idle connection just as we used it: that says nothing about this request.
         post.exchange = send(request)
-        return post.exchange.ended.finally(() => underWay.delete(post))
+        return post.exchange.ended.finally(() => underWay.end(post))
       })
     },
     async [Symbol.asyncDispose]() {
