@@ -228,6 +228,7 @@ declare
   index int := 0;
   lock_key bigint;
   written_id uuid;
+  written_bucket smallint; -- of a single event
 begin
   if event is null then
     select item.nth - 1, postrider.fault_of(item.event) into index, fault
@@ -255,7 +256,7 @@ begin
       event ->> 'source',
       'application/json',
       event -> 'payload')
-    returning written.id into written_id;
+    returning written.id, written.bucket into written_id, written_bucket;
     return next written_id;
   elsif event is not null then
     if event ->> 'order' = 'commit' then
@@ -278,7 +279,7 @@ begin
       coalesce(nullif(event -> 'headers', 'null'), '{}'),
       event -> 'payload',
       decode(event ->> 'payload_base64', 'base64'))
-    returning written.id into written_id;
+    returning written.id, written.bucket into written_id, written_bucket;
     return next written_id;
   else
     -- Locks in one order for all, so that two producers cannot block each other for ever.
@@ -316,10 +317,11 @@ begin
     return; -- an empty array
   end if;
 
-  -- Taken shared until the end of the transaction, so that no relay can fall asleep between this insert and its commit.
+  -- Taken shared until the end of the transaction, so that no relay can fall asleep between this insert and its commit. The
+  -- notification of a single event says where it is.
   if current_setting('postrider.wake', true) is distinct from 'off'
      and not pg_try_advisory_xact_lock_shared(postrider.gate_lock(pg_backend_pid() % 8)) then
-    notify postrider;
+    perform pg_notify('postrider', coalesce(written_bucket::text, ''));
   end if;
 end
 $$;

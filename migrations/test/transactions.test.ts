@@ -120,7 +120,7 @@ describe('the gate', () => {
     expect((await two.query(close)).rows).toEqual([{ gate: 'ours' }])
   })
 
-  test('when closed, a commit notifies the schema; when open, it does not; with wake off, never', async () => {
+  test('when closed, a commit notifies the schema, of a single event its bucket; when open, it does not; with wake off, never', async () => {
     const heard: string[] = []
     two.on('notification', ({ channel, payload }) => heard.push(`${channel}:${payload}`))
     await two.query('listen postrider')
@@ -131,9 +131,12 @@ describe('the gate', () => {
     await one.query('commit')
     await two.query('select')
     expect(heard).toEqual([])
-    await emit(one, { type: 'a' })
+    await emit(one, [{ type: 'a' }, { type: 'a' }])
+    await emit(one, { type: 'a', key: 'k' })
+    await emit(one, { type: 'a', key: 'k', tenant: 't' })
     await two.query('select')
-    expect(heard).toEqual(['postrider:'])
+    const { rows } = await one.query<{ bucket: number }>(`select postrider.bucket_of('k') as bucket`)
+    expect(heard).toEqual(['postrider:', `postrider:${rows[0]?.bucket}`, `postrider:${rows[0]?.bucket}`])
   })
 })
 

@@ -209,7 +209,7 @@ function claim(lane: Lane, road: Road): Promise<Claimed | undefined> {
   return road.untilDone(lane.released, async () => {
     try {
       const trouble = lane.dueAt <= performance.now() ? await claimTrouble(database, lane, pageSize) : { due: [], overtaken: [] }
-      const page = await claimPage(database, lane, pageSize)
+      const page = await lane.reads(() => claimPage(database, lane, pageSize))
       const known =
         page.troubled && page.events.length > 0
           ? await knownTrouble(database, lane, page.events)

@@ -41,6 +41,7 @@ export async function claimPage(database: Database, lane: Lane, size: number): P
       await checkCursor(database, lane)
       lane.cursor = lane.stored
       lane.life = life
+      lane.seen = null
     }
     const page = await readPage(database, lane, size)
     if (database.life() === life) return page

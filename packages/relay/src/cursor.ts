@@ -22,3 +22,11 @@ export function partsOf(snapshot: string): SnapshotParts {
   if (xmax === undefined || xip === undefined) throw new TypeError(`not a snapshot: ${snapshot}`)
   return { xmax, xip: xip === '' ? [] : xip.split(',') }
 }
+
+/** Whether every transaction that is visible in the other snapshot is visible in this one. */
+export function covers(snapshot: string, other: string): boolean {
+  if (snapshot === other) return true
+  const [mine, theirs] = [partsOf(snapshot), partsOf(other)]
+  const end = BigInt(theirs.xmax)
+  return BigInt(mine.xmax) >= end && mine.xip.every((open) => BigInt(open) >= end || theirs.xip.includes(open))
+}

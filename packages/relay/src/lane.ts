@@ -1,6 +1,6 @@
 import type { DeliveryState, LogEvent } from '@postrider/schema'
 import type { Circuit } from './circuit.ts'
-import type { Cursor } from './cursor.ts'
+import { covers, type Cursor } from './cursor.ts'
 import type { Verdict } from './judge.ts'
 import type { SinkSettings } from './options.ts'
 import type { Answer, Replay, Sink } from './sink.ts'
@@ -109,6 +109,10 @@ export class Lane {
   dueSaid = 0
   /** The life of the database in which `cursor` was read. */
   life = -1
+  /** The snapshot of its newest read in this life; null before there was one. */
+  seen: string | null = null
+  /** A read is under way, and what the lane was told meanwhile. */
+  #reads: { news: string | null } | null = null
   /** The lease, by `performance.now()`: counted from before it was asked for, so that it ends here before it ends in the database. */
   leasedUntil: number
   /** When the cursor was last written, by `performance.now()`. */
@@ -193,6 +197,32 @@ export class Lane {
     this.lost = true
     this.release()
     this.end()
+  }
+
+  /** There may be events that this snapshot shows; null when nobody knows. What the lane has read already is no news. */
+  tell(snapshot: string | null): void {
+    if (snapshot === null) this.bell.ring()
+    else if (this.#reads !== null) this.#reads.news = snapshot
+    else if (this.seen === null || !covers(this.seen, snapshot)) this.bell.ring()
+  }
+
+  /** An event was committed: somebody looks, and will tell if this comes too early. */
+  hint(): void {
+    if (this.#reads === null) this.bell.ring()
+  }
+
+  /** Reads, which answers the snapshot that it has read with. */
+  async reads<T extends { readonly target: string }>(work: () => Promise<T>): Promise<T> {
+    const reads: { news: string | null } = { news: null }
+    this.#reads = reads
+    try {
+      const read = await work()
+      this.seen = read.target
+      return read
+    } finally {
+      this.#reads = null
+      if (reads.news !== null) this.tell(reads.news)
+    }
   }
 
   /** Trouble may be due now. */

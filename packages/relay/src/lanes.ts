@@ -88,16 +88,25 @@ export class Lanes {
     await within(1_000, renewing)
   }
 
-  /** There are events in these buckets (null: in any). Answers whether lanes of other relays should know too. */
-  wake(buckets: readonly number[] | null): boolean {
-    let woken = 0
-    for (const { lane } of this.#held.values()) {
-      const { first, last } = lane.buckets
-      if (buckets !== null && !buckets.some((bucket) => bucket >= first && bucket <= last)) continue
-      lane.bell.ring()
-      woken++
-    }
-    return woken < this.#routes.all.reduce((sum, route) => sum + lanesOf(buckets, route.laneCount), 0)
+  /**
+   * There are events in these buckets (null: in any), visible in this snapshot (null: nobody knows in which). Answers whether
+   * lanes of other relays should know too.
+   */
+  wake(buckets: readonly number[] | null, snapshot: string | null): boolean {
+    const ours = this.#of(buckets)
+    for (const lane of ours) lane.tell(snapshot)
+    return ours.length < this.#routes.all.reduce((sum, route) => sum + lanesOf(buckets, route.laneCount), 0)
+  }
+
+  /** An event of this bucket was committed. */
+  hint(bucket: number): void {
+    for (const lane of this.#of([bucket])) lane.hint()
+  }
+
+  #of(buckets: readonly number[] | null): readonly Lane[] {
+    const held = [...this.#held.values()].map(({ lane }) => lane)
+    if (buckets === null) return held
+    return held.filter(({ buckets: { first, last } }) => buckets.some((bucket) => bucket >= first && bucket <= last))
   }
 
   /** Trouble may be due in these lanes (null: in any). */

@@ -115,8 +115,7 @@ function isOurs(schema: RawBuilder<unknown>, { sink, number, fence, route: { cut
 }
 
 /** Of columns that every part of the union must have, in one order. */
-const columnNames =
-  'position slot id type key source subject tenant time_us headers payload payload_bytes due_us'.split(' ')
+const columnNames = 'position slot id type key source subject tenant time_us headers payload payload_bytes due_us'.split(' ')
 
 const size = 'coalesce(pg_column_size(e.payload), 0) + coalesce(pg_column_size(e.payload_bytes), 0)'
 const due = sql.raw(`

@@ -97,7 +97,8 @@ class RunningRelay implements Relay {
     )
     this.#lanes = lanes
     this.#wake = new Wake(settings, this.id, {
-      news: (buckets) => lanes.wake(buckets),
+      news: (buckets, snapshot) => lanes.wake(buckets, snapshot),
+      hint: (bucket) => lanes.hint(bucket),
       due: () => lanes.lookAtTrouble(null),
       lanes: () => lanes.bell.ring(),
       operations: () => this.#operations.ring(),

@@ -9,8 +9,13 @@ import { Bell, waitFor, within } from './wait.ts'
 
 /** Who is woken, and by what. */
 export interface Sleepers {
-  /** There are new events in these buckets (null: in any). Answers whether some of them are another relay's. */
-  news(buckets: readonly number[] | null): boolean
+  /**
+   * There are new events in these buckets (null: in any), which this snapshot shows (null: nobody knows). Answers whether some of
+   * them are another relay's.
+   */
+  news(buckets: readonly number[] | null, snapshot: string | null): boolean
+  /** An event of this bucket was committed: there is no need to wait for the look that follows. */
+  hint(bucket: number): void
   /** An operator has changed deliveries. */
   due(): void
   /** Lanes have become free, or a sink is steered in another way. */
@@ -21,6 +26,8 @@ export interface Sleepers {
 
 /** After news, look once more this soon before falling asleep: under load nobody sleeps, and nobody notifies. */
 const lingerMs = 2
+/** A look waits so long for the read of a lane that knows already. */
+const hintedMs = 1
 /** While a producer's transaction keeps the gate open, look this often: the first delay and the last. */
 const openGateMs = { first: 1, last: 50 }
 const probeEveryMs = 15_000
@@ -31,6 +38,8 @@ const listenAgainMs = 5_000
 const probeTimeoutMs = 5_000
 /** Events that one look counts before it says "everywhere". */
 const lookLimit = 256
+/** What `emit` notifies when it has written one event. */
+const bucketPattern = /^\d{1,3}$/
 
 /**
  * When to look again.
@@ -40,6 +49,9 @@ const lookLimit = 256
  * A producer's `emit` tries the same lock shared, until the end of its transaction, and notifies only when that fails,
  * which is when a relay sleeps. A transaction that had the lock before keeps the relay from falling asleep: it looks
  * at short intervals until that commits. So no commit falls between a last look and a sleep.
+ *
+ * The notification of a single event names its bucket, so its lane reads while the look is on its way; what the lane has seen by
+ * then, the look tells nobody again.
  *
  * Of several relays one holds the gate; all of them hear the notification. A relay that finds news for lanes of others
  * tells them. And everything here may fail: the poll is the floor.
@@ -58,6 +70,8 @@ export class Wake {
   #probeSentAt: number | null = null
   #probeBackAt = -Infinity
   #nudgedAt = -Infinity
+  /** Lanes were told of single events since the last look. */
+  #hinted = false
   #told: 'listening' | 'polling' | null = null
 
   constructor(settings: Settings, relay: string, sleepers: Sleepers) {
@@ -87,7 +101,7 @@ export class Wake {
       if (signal.aborted) break
       if (performance.now() - began > livedMs) delay = 100
       // Something may have been missed: whatever lanes can still read, they read.
-      this.#sleepers.news(null)
+      this.#sleepers.news(null, null)
       await waitFor(Math.min(delay, this.#settings.pollMs), signal)
     }
     await this.#dropListener('the relay stops')
@@ -108,12 +122,17 @@ export class Wake {
         if (direct) await this.#probe(session.client)
         const rung = this.#bell.rung
         this.#bell.hush()
+        // The lane reads already: the look would only take its time from it.
+        if (this.#hinted) await waitFor(hintedMs, signal)
+        this.#hinted = false
         const news = await this.#look(session.client, gate === 'ours' && rung)
-        if (gate === 'ours' && rung) gate = 'open'
+        const slept = gate === 'ours' && rung
+        if (slept) gate = 'open'
         if (news) {
           if (gate !== 'open' && !rung) publish('postrider:wake', { source: 'poll', news })
           openFor = openGateMs.first
-          await this.#bell.wait(Math.max(lingerMs, this.#pause.after()), signal)
+          // Whoever could sleep before has no news in quick succession.
+          await this.#bell.wait(slept ? lingerMs : Math.max(lingerMs, this.#pause.after()), signal)
           continue
         }
         if (!this.#proven) {
@@ -165,11 +184,11 @@ export class Wake {
     this.#seen = row.snapshot
     if (seen === null) {
       // A session before this one may have lost the gate without a word: the others look too.
-      if (this.#sleepers.news(null)) await client.query(`notify ${schema}`)
+      if (this.#sleepers.news(null, null)) await client.query(`notify ${schema}`)
       return false
     }
     if (row.found === 0) return false
-    const foreign = this.#sleepers.news(row.found >= lookLimit ? null : row.buckets)
+    const foreign = this.#sleepers.news(row.found >= lookLimit ? null : row.buckets, row.snapshot)
     if (foreign && this.#proven && performance.now() - this.#nudgedAt > openGateMs.last) {
       this.#nudgedAt = performance.now()
       await client.query(`notify ${schema}`)
@@ -213,7 +232,11 @@ export class Wake {
 
   #hear(payload: string): void {
     if (payload === '') this.#bell.ring()
-    else if (payload === 'due') this.#sleepers.due()
+    else if (bucketPattern.test(payload)) {
+      this.#sleepers.hint(Number(payload))
+      this.#hinted = true
+      this.#bell.ring()
+    } else if (payload === 'due') this.#sleepers.due()
     else if (payload === 'lanes' || payload === 'sinks') this.#sleepers.lanes()
     else if (payload === 'operations') this.#sleepers.operations()
     else if (payload === `probe:${this.#relay}`) {

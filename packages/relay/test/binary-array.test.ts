@@ -38,9 +38,9 @@ describe('arrays in binary', () => {
             float4Array(given, ({ durationMs }) => durationMs),
           ],
         })
-        expect(
-          read.map(({ position, id, started, duration }) => [BigInt(position), id, started, Math.fround(duration)]),
-        ).toEqual(given.map(({ position, id, startedMs, durationMs }) => [position, id, startedMs, durationMs]))
+        expect(read.map(({ position, id, started, duration }) => [BigInt(position), id, started, Math.fround(duration)])).toEqual(
+          given.map(({ position, id, startedMs, durationMs }) => [position, id, startedMs, durationMs]),
+        )
       }),
       { numRuns: 200 },
     )
