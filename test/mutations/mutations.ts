@@ -117,7 +117,7 @@ export const mutations: readonly Mutation[] = [
     name: 'silent-gate',
     breaks: 'a commit wakes a relay that sleeps',
     file: 'migrations/0002_emit.sql',
-    from: '    notify postrider;',
+    from: `    perform pg_notify('postrider', coalesce(written_bucket::text, ''));`,
     to: '    null;',
     project: 'postgres 18',
     tests: ['migrations/test/transactions.test.ts'],

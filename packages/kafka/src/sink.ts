@@ -13,6 +13,7 @@ import { leastSize, recordSize } from './record-size.ts'
 import { reach } from './reach.ts'
 import type { StreamRecord } from './records.ts'
 import { Topic } from './topic.ts'
+import { UnderWay } from './under-way.ts'
 
 /** A sink that appends events to topics. */
 export interface KafkaSink extends Sink {
@@ -45,8 +46,7 @@ export function sinkOf(settings: KafkaSettings, driver: Driver): KafkaSink {
   const budgetMs = timeouts.deadlineMs - Math.min(marginMs, timeouts.deadlineMs / 5)
   const closing = new AbortController()
   const topics = new Map<string, Topic>()
-  const watched = new WeakMap<AbortSignal, Set<Item>>()
-  const all = new Set<Item>()
+  const underWay = new UnderWay(interrupt)
 
   const order = new KeyOrder(
     (item) => `${item.topic} ${topics.get(item.topic)?.generation ?? 0}`,
@@ -78,7 +78,7 @@ export function sinkOf(settings: KafkaSettings, driver: Driver): KafkaSink {
     return topic
   }
 
-  function interrupt(items: Iterable<Item>): void {
+  function interrupt(items: readonly Item[]): void {
     const late: Item[] = []
     for (const item of items) {
       if (item.inFlight) late.push(item)
@@ -88,18 +88,6 @@ export function sinkOf(settings: KafkaSettings, driver: Driver): KafkaSink {
     setTimeout(() => {
       for (const item of late) settle(item, interrupted)
     }, graceMs)
-  }
-
-  /** One listener for all events of a signal: the relay gives thousands the same. */
-  function watch(signal: AbortSignal): Set<Item> {
-    let items = watched.get(signal)
-    if (items === undefined) {
-      const started = new Set<Item>()
-      items = started
-      watched.set(signal, items)
-      signal.addEventListener('abort', () => interrupt([...started]), { once: true })
-    }
-    return items
   }
 
   function prepare(attempt: Attempt): { topic: string; record: StreamRecord | null; refusal: Outcome | null } {
@@ -121,7 +109,7 @@ export function sinkOf(settings: KafkaSettings, driver: Driver): KafkaSink {
     async deliver(attempt, signal) {
       if (signal.aborted || closing.signal.aborted) return interrupted
       const { topic, record, refusal } = prepare(attempt)
-      const mine = watch(signal)
+      const place = underWay.take()
       const { promise, resolve } = Promise.withResolvers<Outcome>()
       const item: Item = {
         attempt,
@@ -132,15 +120,13 @@ export function sinkOf(settings: KafkaSettings, driver: Driver): KafkaSink {
         leastBytes: record === null ? 0 : leastSize(record),
         expiresAt: performance.now() + budgetMs,
         answer: (outcome) => {
-          mine.delete(item)
-          all.delete(item)
+          underWay.end(place)
           resolve(outcome)
         },
         inFlight: false,
         settled: false,
       }
-      mine.add(item)
-      all.add(item)
+      underWay.begin(place, item, signal)
       order.add(item)
       return await promise
     },
@@ -152,7 +138,7 @@ export function sinkOf(settings: KafkaSettings, driver: Driver): KafkaSink {
     },
     async [Symbol.asyncDispose]() {
       closing.abort()
-      for (const item of all) settle(item, interrupted)
+      for (const item of underWay.items) settle(item, interrupted)
       await driver[Symbol.asyncDispose]()
     },
   }

@@ -34,7 +34,15 @@ function arrayOf<T>(
 
 /** `bigint[]` */
 export function int8Array<T>(items: readonly T[], value: (item: T) => bigint): Buffer {
-  return arrayOf(int8, items, (array, item, offset) => array.writeBigInt64BE(value(item), offset))
+  return arrayOf(int8, items, (array, item, offset) => {
+    const number = Number(value(item))
+    // Few are beyond, and bigints are slow.
+    if (number < 0 || number > Number.MAX_SAFE_INTEGER) array.writeBigInt64BE(value(item), offset)
+    else {
+      array.writeUInt32BE(Math.floor(number / 2 ** 32), offset)
+      array.writeUInt32BE(number >>> 0, offset + 4)
+    }
+  })
 }
 
 /** `int[]` */
