@@ -30,6 +30,7 @@ const names = [
   'retention',
   'endpoints',
   'backfill',
+  'versus',
 ] as const
 
 const print: Say = (text) => console.log(text)

@@ -144,7 +144,8 @@ async function readWindow(database: Database, lane: Lane, size: number): Promise
   let after: Cursor = { done, target, position: lastRead }
   if (rows.length < size && !isFull) {
     const next = await nextBeyond(database, end)
-    after = next === null ? { done: target, target: null, position: lastRead } : { done, target, position: next - 1n }
+    after =
+      next === null ? { done: target, target: null, position: lastRead } : { done, target, position: next - 1n, raised: true }
   }
   return { ...split(head, rows), target, after, more: true, troubled: head.troubled }
 }

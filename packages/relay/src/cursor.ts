@@ -7,6 +7,11 @@ export interface Cursor {
   readonly done: string
   readonly target: string | null
   readonly position: bigint
+  /**
+   * The position was raised over events that are not of the window: it is a floor only for transactions that begin after it was
+   * read, so its checkpoint draws a horizon of its own.
+   */
+  readonly raised?: true
 }
 
 /** The parts of a `pg_snapshot` (`xmin:xmax:xip,xip…`) that an index can use. */

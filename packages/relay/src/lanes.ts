@@ -94,7 +94,9 @@ export class Lanes {
    */
   wake(buckets: readonly number[] | null, snapshot: string | null): boolean {
     const ours = this.#of(buckets)
-    for (const lane of ours) lane.tell(snapshot)
+    // What was seen in another life of the server says nothing about this one.
+    const life = this.#road.database.life()
+    for (const lane of ours) lane.tell(lane.life === life ? snapshot : null)
     return ours.length < this.#routes.all.reduce((sum, route) => sum + lanesOf(buckets, route.laneCount), 0)
   }
 

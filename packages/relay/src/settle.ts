@@ -121,9 +121,12 @@ async function write(
   return answered[0]?.horizon ?? ''
 }
 
-/** The pages of a window and its end are of one snapshot, so the first horizon that was drawn after it does for all. */
-function horizonOf({ stored }: Lane, { done, target }: Cursor): string | null {
-  return stored.target !== null && stored.target === (target ?? done) ? stored.horizon : null
+/**
+ * The pages of a window and its end are of one snapshot, so the first horizon that was drawn after it does for all; until the
+ * position is raised over what came since.
+ */
+function horizonOf({ stored }: Lane, { done, target, raised }: Cursor): string | null {
+  return raised !== true && stored.target !== null && stored.target === (target ?? done) ? stored.horizon : null
 }
 
 /** Arrays of different lengths cannot be rows of one array parameter: the positions travel as text. */

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { subscribe } from '@postrider/relay'
 import { testDatabase } from '@postrider/test/postgres'
 import { describe, expect, it } from 'vitest'
@@ -92,6 +93,29 @@ describe('a backlog', () => {
     await until(() => sink.numbers('o').includes(7), 'the last one arrived')
     expect(sink.numbers('late')).toEqual(range(100, 120))
     expect(sink.receipts.filter(({ key }) => key === 'o').map(({ n }) => n)).toEqual(range(1, 7))
+  })
+
+  it('that comes while a window is open is not passed over when the window ends far before it', { timeout: 60_000 }, async () => {
+    await using db = await testDatabase()
+    const client = await db.client()
+    await emitRange(client, 'before', 1, 300)
+    const sink = new RecordingSink()
+    sink.answer = async () => {
+      await sleep(2)
+      return { kind: 'delivered' }
+    }
+    const interrupted = run(db.url, [{ sink, lanes: 1, concurrency: 1 }], { pageSize: 50 })
+    await until(() => sink.delivered.length >= 60, 'a page of the window is settled')
+    await interrupted.stop()
+    expect(sink.delivered.length).toBeLessThan(250)
+    // More than one read looks at. The last of it lies beyond, and is what the end of the window finds.
+    for (let part = 0; part < 21; part++) await emitRange(client, 'after', part * 1_000 + 1, part * 1_000 + 1_000)
+    sink.answer = () => ({ kind: 'delivered' })
+    await using _ = run(db.url, [{ sink, lanes: 1, concurrency: 256 }], { pageSize: 50 })
+    await emit(client, 'last', 1)
+    await until(() => sink.numbers('last').length === 1, 'the last one arrived', 45_000)
+    expect(sink.numbers('before')).toEqual(range(1, 300))
+    expect(sink.numbers('after')).toEqual(range(1, 21_000))
   })
 
   it('survives any number of relays that come and go in the middle of a window', async () => {

@@ -86,7 +86,7 @@ class UnderWay implements Disposable {
     const now = performance.now()
     let first = Infinity
     for (const post of this.#places) {
-      if (post === null || post.exchange.isOver) continue
+      if (post === null) continue
       if (now - post.begunAt >= this.#totalMs) post.exchange.cut('deadline')
       else first = Math.min(first, post.begunAt)
     }
