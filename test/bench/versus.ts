@@ -2,10 +2,14 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Bench } from './bench.ts'
+import type * as carriersModule from './carrier.ts'
+import type * as drainingModule from './drain-log.ts'
+import type * as fillingModule from './fill.ts'
 import { UsageError } from './given.ts'
 import { startReceiver } from './receiver.ts'
 import { relayOf, relayOptions, sinkOf } from './relay-options.ts'
 import { median, rounded, takeTurns, type Figures } from './rounds.ts'
+import type * as serverModule from './server.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const ways = ['taking', 'webhook'] as const
@@ -52,10 +56,10 @@ export const bench: Bench = {
       // Of that checkout, with its own migrations and its own relay; the types are those of this one.
       const load = async (name: string): Promise<unknown> =>
         await import(pathToFileURL(join(directory, 'test/bench', `${name}.ts`)).href)
-      const { startServer } = (await load('server')) as typeof import('./server.ts')
-      const { startCarrier } = (await load('carrier')) as typeof import('./carrier.ts')
-      const { fillLog } = (await load('fill')) as typeof import('./fill.ts')
-      const { drainLog } = (await load('drain-log')) as typeof import('./drain-log.ts')
+      const { startServer } = (await load('server')) as typeof serverModule
+      const { startCarrier } = (await load('carrier')) as typeof carriersModule
+      const { fillLog } = (await load('fill')) as typeof fillingModule
+      const { drainLog } = (await load('drain-log')) as typeof drainingModule
       await using opening = new AsyncDisposableStack()
       const server = opening.use(await startServer())
       const carrier = opening.use(await startCarrier())
