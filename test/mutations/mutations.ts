@@ -114,6 +114,15 @@ export const mutations: readonly Mutation[] = [
     tests: ['packages/relay/test/judge.unit.test.ts'],
   },
   {
+    name: 'raised-floor',
+    breaks: 'a window that ends far before what has come since passes over none of it',
+    file: 'packages/relay/src/claim.ts',
+    from: 'position: next - 1n, raised: true }',
+    to: 'position: next - 1n }',
+    project: 'postgres 18',
+    tests: ['packages/relay/test/backlog.test.ts'],
+  },
+  {
     name: 'silent-gate',
     breaks: 'a commit wakes a relay that sleeps',
     file: 'migrations/0002_emit.sql',
