@@ -1,32 +1,40 @@
-/** For how long the database is left alone after news, as a multiple of what it takes to answer. */
-const times = 8
-/** News in quick succession costs no pause up to here, in milliseconds of such time: at a low rate nobody waits. */
-const allowedMs = 50
-const mostMs = 25
+/** For how long the database is left alone after news at most, as a multiple of what it takes to answer, and in milliseconds. */
+const times = 32
+const mostMs = 50
+/** Events a second up to which there is no pause, and from which on it is whole; between them it grows evenly. */
+const fewPerSecond = 300
+const manyPerSecond = 1_000
 /** Weight of the newest look in what is known of its duration: one slow look says little. */
 const newestCounts = 0.1
+/** For how long news counts in the rate, in milliseconds: its mean age. */
+const memoryMs = 100
 
 /**
- * Keeps looks apart while there is news all the time. Every look with news makes lanes read and settle a page, whatever is in it,
+ * Keeps looks apart while there is much news. Every look with news makes lanes read and settle a page, whatever is in it,
  * on the same machine that producers commit on: seldom enough, pages hold more events and cost them little. How seldom, the
  * database says itself by how long it takes to answer, so that a busy one has its peace and an idle one answers at once.
  */
 export class Pause {
   #lookMs = 0
-  #owedMs = 0
-  #at = performance.now()
+  /** News, each with the weight that its age has left it. */
+  #recent = 0
+  #at = -Infinity
 
-  /** A look has taken so long. */
-  took(ms: number): void {
+  /**
+   * A look has taken so long, and has found so many events.
+   *
+   * @param now by `performance.now()`
+   */
+  took(ms: number, found: number, now: number = performance.now()): void {
     this.#lookMs += newestCounts * (ms - this.#lookMs)
+    this.#recent = this.#recent * Math.exp((this.#at - now) / memoryMs) + found
+    this.#at = now
   }
 
   /** There was news: how long to wait before the next look, in milliseconds. */
   after(): number {
-    const now = performance.now()
-    this.#owedMs = Math.max(0, this.#owedMs - (now - this.#at)) + times * this.#lookMs
-    this.#at = now
-    this.#owedMs = Math.min(this.#owedMs, allowedMs + mostMs)
-    return Math.max(0, this.#owedMs - allowedMs)
+    const perSecond = (1_000 * this.#recent) / memoryMs
+    const share = (perSecond - fewPerSecond) / (manyPerSecond - fewPerSecond)
+    return Math.min(mostMs, times * this.#lookMs * Math.min(1, Math.max(0, share)))
   }
 }

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { publish } from './channels.ts'
-import { partsOf } from './cursor.ts'
+import { unseenBy } from './cursor.ts'
 import { connectionConfig, planSettings } from './database.ts'
 import { openListener, type Listener } from './listener.ts'
 import type { Settings } from './options.ts'
@@ -163,24 +163,26 @@ export class Wake {
   async #look(client: pg.Client, openGate: boolean): Promise<boolean> {
     const { schema } = this.#settings
     const seen = this.#seen
-    const { xmax, xip } = seen === null ? { xmax: null, xip: [] } : partsOf(seen)
+    const { from, before } = seen === null ? { from: null, before: [] } : unseenBy(seen)
+    const older = `union all
+          (select e.bucket from ${schema}.events as e where e.xid = any($4::xid8[]) limit ${lookLimit})`
     const began = performance.now()
-    // A null xmax finds nothing: the first look only takes the snapshot.
+    // A null `from` finds nothing: the first look only takes the snapshot.
     const { rows } = await client.query<{ snapshot: string; buckets: number[]; found: number }>({
-      name: 'look',
+      name: before.length === 0 ? 'look' : 'look-older',
       text: `select pg_current_snapshot()::text as snapshot, count(fresh.bucket)::int as found,
           coalesce(array_agg(distinct fresh.bucket) filter (where fresh.bucket is not null), '{}') as buckets,
           case when $3 then ${schema}.open_gate() end
         from (select 1) as one left join lateral (
-          (select e.bucket from ${schema}.events as e where e.xid >= $1::xid8 and e.xid < pg_snapshot_xmax(pg_current_snapshot()) order by e.xid, e.position limit ${lookLimit})
-          union all
-          (select e.bucket from ${schema}.events as e where e.xid = any($2::xid8[]) limit ${lookLimit})
+          (select e.bucket from ${schema}.events as e where e.xid >= $1::xid8 and e.xid < pg_snapshot_xmax(pg_current_snapshot())
+            and not pg_visible_in_snapshot(e.xid, $2::pg_snapshot) order by e.xid, e.position limit ${lookLimit})
+          ${before.length === 0 ? '' : older}
         ) as fresh on true`,
-      values: [xmax, xip, openGate],
+      values: before.length === 0 ? [from, seen, openGate] : [from, seen, openGate, before],
     })
-    this.#pause.took(performance.now() - began)
     const row = rows[0]
     if (row === undefined) throw new TypeError('a statement that always has a row had none')
+    this.#pause.took(performance.now() - began, row.found)
     this.#seen = row.snapshot
     if (seen === null) {
       // A session before this one may have lost the gate without a word: the others look too.
