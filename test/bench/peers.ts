@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import type { Bench, Row, Say } from './bench.ts'
 import { makeShop, transact, type Beside } from './business.ts'
@@ -18,6 +19,8 @@ const bytes = 300
 const keys = 10_000
 const fillBatch = 1_000
 const latencyWriters = 8
+/** Relays that have just started need so long to share the lanes. */
+const sharingSeconds = 12
 const warmUp = { jobs: 20_000, seconds: 1, limitSeconds: 10 }
 /** Transactions of the shop without a queue behind them, for comparison. */
 const controls = ['nothing', 'plain insert'] as const
@@ -37,6 +40,8 @@ interface Entrant {
   readonly name: SystemName
   readonly system: System
   readonly worker: PeerWorker
+  /** Beside it, where several share the POSTs. */
+  readonly helpers: readonly PeerWorker[]
 }
 
 export const bench: Bench = {
@@ -58,6 +63,11 @@ export const bench: Bench = {
     },
     posts: { type: 'string', default: '20000', quick: '1000', about: 'sizes of the backlog that is posted to a receiver' },
     concurrency: { type: 'string', default: '64', about: 'POSTs in flight at once' },
+    processes: {
+      type: 'string',
+      default: '1',
+      about: 'workers of each system that share its POSTs; with more than one, they wait for a backlog that comes by one commit',
+    },
     rate: { type: 'string', default: '200', about: 'jobs a second for the latency' },
     writers: { type: 'string', default: '4,16', quick: '4', about: 'connections that make business transactions' },
     seconds: { type: 'string', default: '10', quick: '1', about: 'of each measurement of latency and of business transactions' },
@@ -79,7 +89,9 @@ export const bench: Bench = {
     const entrants = new Map<Subject, Entrant>()
     for (const name of wanted) {
       const worker = stack.use(await startPeerWorker(name, ordered))
-      entrants.set(name, { name, system: await systems[name](ordered), worker })
+      const helpers: PeerWorker[] = []
+      while (helpers.length + 1 < given.number('processes')) helpers.push(stack.use(await startPeerWorker(name, ordered)))
+      entrants.set(name, { name, system: await systems[name](ordered), worker, helpers })
     }
     const all = listMeasures(given)
     const rig = new Rig(server, receiver, given)
@@ -99,7 +111,7 @@ export const bench: Bench = {
     return {
       versions: { ...server.versions, ...versions },
       postgres: server.postgres,
-      settings: { bytes, keys, concurrency: given.number('concurrency'), ...settings },
+      settings: { bytes, keys, concurrency: given.number('concurrency'), processes: given.number('processes'), ...settings },
       rows: all.flatMap((measure) => rowsOf(measure, subjectsOf(measure, wanted), results)),
       notes: [
         ...[...missing].map(([name, why]) => `${name} is missing: ${why}`),
@@ -202,7 +214,8 @@ class Rig {
   async prepare(entrants: readonly Entrant[], all: readonly Measure[], say: Say): Promise<void> {
     const sizes = new Set(all.flatMap((measure) => ('jobs' in measure ? [measure.jobs] : [])))
     await this.#server.template('shop', (_url, client) => makeShop(client))
-    for (const { name, system, worker } of entrants) {
+    for (const entrant of entrants) {
+      const { name, system } = entrant
       await this.#server.template(templateOf(name, 0), async (url, client) => {
         await makeShop(client)
         await system.prepare(url)
@@ -213,7 +226,6 @@ class Rig {
         say(`${name}: ${jobs} jobs written in ${Math.round((performance.now() - began) / 100) / 10} s`)
       }
       if (this.#given.quick) continue
-      const entrant = { name, system, worker }
       for (const kind of ['drain', 'post'] as const) await this.#carry({ kind, jobs: warmUp.jobs }, entrant, warmUp.limitSeconds)
       await this.#transact(4, entrant, warmUp.seconds)
     }
@@ -240,14 +252,21 @@ class Rig {
   /** How fast a backlog goes. */
   async #carry(
     { kind, jobs }: { readonly kind: 'drain' | 'post'; readonly jobs: number },
-    { name, worker }: Entrant,
+    { name, system, worker, helpers }: Entrant,
     limitSeconds: number,
   ): Promise<Figures> {
-    await using database = await this.#server.database(templateOf(name, jobs))
+    const workers = kind === 'post' ? [worker, ...helpers] : [worker]
+    const isShared = workers.length > 1
+    await using database = await this.#server.database(templateOf(name, isShared ? 0 : jobs))
     const receiver = this.#receiver
     await receiver.forget(jobs + 1)
     const target = kind === 'post' ? receiver.url : null
-    await worker.start({ url: database.url, target, concurrency: this.#given.number('concurrency'), most: jobs })
+    const start = { url: database.url, target, concurrency: this.#given.number('concurrency'), most: jobs }
+    await Promise.all(workers.map((one) => one.start(start)))
+    if (isShared) {
+      await sleep(1_000 * sharingSeconds)
+      await write(database.url, database.client, system, jobs, true)
+    }
     const report = async (): Promise<{ done: number; firstAt: number; lastAt: number; repeats: number }> => {
       if (kind === 'drain') return await worker.report()
       const came = (await receiver.receipts(1, jobs + 1)).filter((at) => at > 0)
@@ -258,7 +277,7 @@ class Rig {
       kind === 'drain' ? (await worker.report()).done : (await receiver.report()).taken >= jobs ? (await report()).done : 0
     await untilDone(soFar, jobs, 1_000 * limitSeconds)
     const { done, firstAt, lastAt, repeats } = await report()
-    await worker.stop()
+    await Promise.all(workers.map((one) => one.stop()))
     const title = `${titleOf({ kind, jobs })}, ${name}`
     if (done < jobs) this.notes.push(`${title}: given up after ${limitSeconds} s with ${done} of ${jobs} done`)
     if (repeats > 0) this.notes.push(`${title}: ${repeats} jobs came more than once`)
@@ -326,17 +345,24 @@ function templateOf(name: SystemName, jobs: number): string {
 /** Writes a backlog, and leaves its tables as a server that had time would have them. */
 async function fill(url: string, client: pg.Client, system: System, count: number): Promise<void> {
   await system.prepare(url)
+  await write(url, client, system, count, false)
+  await client.query('vacuum analyze')
+}
+
+/** @param atOnce by one transaction, and not by one for each batch */
+async function write(url: string, client: pg.Client, system: System, count: number, atOnce: boolean): Promise<void> {
   await using producer = await system.produce(url)
+  if (atOnce) await client.query('begin')
   for (let from = 1; from <= count; from += fillBatch) {
     const jobs = Array.from({ length: Math.min(fillBatch, count + 1 - from) }, (_, index): Job => {
       const n = from + index
       return { key: keyOf(n, keys), payload: payloadOf(n, bytes) }
     })
-    await client.query('begin')
+    if (!atOnce) await client.query('begin')
     await producer.enqueueMany(client, jobs)
-    await client.query('commit')
+    if (!atOnce) await client.query('commit')
   }
-  await client.query('vacuum analyze')
+  if (atOnce) await client.query('commit')
 }
 
 function least(values: Float64Array): number {

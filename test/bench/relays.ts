@@ -3,17 +3,20 @@ import { startCarrier, untilSettled, type Carrier } from './carrier.ts'
 import { paceOf, relayName } from './drain-log.ts'
 import { fillLog } from './fill.ts'
 import { until } from '../until.ts'
+import { startReceiver } from './receiver.ts'
 import { relayOf, relayOptions, sinkOf } from './relay-options.ts'
 import { takeTurns } from './rounds.ts'
 import { startServer } from './server.ts'
 
 const warmUp = 30_000
+const ways = ['taking', 'webhook'] as const
 
 export const bench: Bench = {
   name: 'relays',
   about: 'a backlog carried by several relay processes that share its lanes',
   options: {
     relays: { type: 'string', default: '1,2,4', quick: '1,2', about: 'processes' },
+    to: { type: 'string', default: 'taking', about: 'taking: a sink that takes everything at once; webhook: signed POSTs' },
     events: { type: 'string', default: '200000', quick: '5000', about: 'size of the backlog, which comes by one commit' },
     bytes: { type: 'string', default: '300', about: 'of a payload' },
     keys: { type: 'string', default: '10000', about: 'ordering keys' },
@@ -22,9 +25,12 @@ export const bench: Bench = {
   },
   async run(given, say) {
     const [events, counts, lanes] = [given.number('events'), given.numbers('relays'), given.number('lanes')]
+    const to = given.word('to', ways)
     const log = { bytes: given.number('bytes'), keys: given.number('keys') }
     await using server = await startServer()
     await using stack = new AsyncDisposableStack()
+    const receiver = stack.use(await startReceiver())
+    const destination = to === 'webhook' ? { webhook: receiver.hook('mill', given.number('concurrency')) } : { taking: 'mill' }
     const all: Carrier[] = []
     for (let nr = 0; nr < Math.max(...counts); nr++) all.push(stack.use(await startCarrier()))
 
@@ -35,7 +41,7 @@ export const bench: Bench = {
         carriers.map((carrier, nr) =>
           carrier.start({
             relay: { ...relayOf(given), name: `${relayName} ${nr + 1}`, leaseMs: 3_000, connectionString: database.url },
-            sinks: [{ to: { taking: 'mill' }, ...sinkOf(given) }],
+            sinks: [{ to: destination, ...sinkOf(given) }],
             receiptsTo: 0,
           }),
         ),
@@ -69,7 +75,7 @@ export const bench: Bench = {
     return {
       versions: server.versions,
       postgres: server.postgres,
-      settings: { ...log, events, ...relayOf(given), ...sinkOf(given), audit: 'all', leaseMs: 3_000 },
+      settings: { to, ...log, events, ...relayOf(given), ...sinkOf(given), audit: 'all', leaseMs: 3_000 },
       rows: results.rows(),
       notes: [
         'the relays run and have shared the lanes before the backlog appears',
