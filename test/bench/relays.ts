@@ -1,5 +1,7 @@
+import { openKafkaAdmin } from '@postrider/kafka'
+import { startKafka } from '../kafka/index.ts'
 import type { Bench } from './bench.ts'
-import { startCarrier, untilSettled, type Carrier } from './carrier.ts'
+import { startCarrier, untilSettled, type Carrier, type Destination } from './carrier.ts'
 import { paceOf, relayName } from './drain-log.ts'
 import { fillLog } from './fill.ts'
 import { until } from '../until.ts'
@@ -9,14 +11,18 @@ import { takeTurns } from './rounds.ts'
 import { startServer } from './server.ts'
 
 const warmUp = 30_000
-const ways = ['taking', 'webhook'] as const
+const ways = ['taking', 'webhook', 'kafka'] as const
 
 export const bench: Bench = {
   name: 'relays',
   about: 'a backlog carried by several relay processes that share its lanes',
   options: {
     relays: { type: 'string', default: '1,2,4', quick: '1,2', about: 'processes' },
-    to: { type: 'string', default: 'taking', about: 'taking: a sink that takes everything at once; webhook: signed POSTs' },
+    to: {
+      type: 'string',
+      default: 'taking',
+      about: 'taking: a sink that takes everything at once; webhook: signed POSTs; kafka: a topic of a real broker',
+    },
     events: { type: 'string', default: '200000', quick: '5000', about: 'size of the backlog, which comes by one commit' },
     bytes: { type: 'string', default: '300', about: 'of a payload' },
     keys: { type: 'string', default: '10000', about: 'ordering keys' },
@@ -30,18 +36,28 @@ export const bench: Bench = {
     await using server = await startServer()
     await using stack = new AsyncDisposableStack()
     const receiver = stack.use(await startReceiver())
-    const destination = to === 'webhook' ? { webhook: receiver.hook('mill', given.number('concurrency')) } : { taking: 'mill' }
+    const kafka = to === 'kafka' ? stack.use(await startKafka()) : null
+    const admin = kafka === null ? null : stack.use(await openKafkaAdmin({ brokers: kafka.bootstrap }))
+    let topics = 0
+    const destination = async (): Promise<Destination> => {
+      if (to === 'webhook') return { webhook: receiver.hook('mill', given.number('concurrency')) }
+      if (kafka === null || admin === null) return { taking: 'mill' }
+      const topic = `bench-${++topics}`
+      await admin.createTopic({ name: topic, partitions: 4 })
+      return { kafka: { name: 'mill', brokers: kafka.bootstrap, source: 'bench', topic } }
+    }
     const all: Carrier[] = []
     for (let nr = 0; nr < Math.max(...counts); nr++) all.push(stack.use(await startCarrier()))
 
     const measure = async (count: number, ofEvents: number) => {
       await using database = await server.database()
       const carriers = all.slice(0, count)
+      const sinks = [{ to: await destination(), ...sinkOf(given) }]
       await Promise.all(
         carriers.map((carrier, nr) =>
           carrier.start({
             relay: { ...relayOf(given), name: `${relayName} ${nr + 1}`, leaseMs: 3_000, connectionString: database.url },
-            sinks: [{ to: destination, ...sinkOf(given) }],
+            sinks,
             receiptsTo: 0,
           }),
         ),
