@@ -1,6 +1,6 @@
 import { PostriderError } from '@postrider/schema'
 import { sql, type RawBuilder } from 'kysely'
-import { partsOf, unseenBy, type Cursor } from './cursor.ts'
+import { partsOf, type Cursor } from './cursor.ts'
 import type { Database } from './database.ts'
 import { carriedOf } from './event-row.ts'
 import type { Carried, Lane } from './lane.ts'
@@ -75,24 +75,22 @@ async function readPage(database: Database, lane: Lane, size: number): Promise<P
 /** Everything that is visible now and was not when the cursor was taken; no page when that is more than one can hold. */
 async function readFresh(database: Database, lane: Lane, size: number): Promise<{ page: Page | null; target: string }> {
   const { schema } = database
-  const { done } = lane.cursor
-  const { from, before } = unseenBy(done)
+  const { xmax, xip } = partsOf(lane.cursor.done)
   const filter = filterOf(schema, lane)
   const limit = filter === null ? size + 1 : maxExamined + 1
   // In a restored database old events may carry ids of transactions that are still to come here: they are not looked at.
   const newer = sql`(
     select e.* from ${schema}.events as e
-    where e.xid >= ${from}::xid8 and e.xid < pg_snapshot_xmax(pg_current_snapshot())
-      and not pg_visible_in_snapshot(e.xid, ${done}::pg_snapshot) and ${ofLane(lane)}
+    where e.xid >= ${xmax}::xid8 and e.xid < pg_snapshot_xmax(pg_current_snapshot()) and ${ofLane(lane)}
     order by e.xid, e.position limit ${limit}
   )`
-  // Those that were open when the cursor was taken, and had been for a while: they may have committed since, with any position.
+  // Those that were open when the cursor was taken: they may have committed since, with any position.
   const older = sql`(
     select e.* from ${schema}.events as e
-    where e.xid = any(${before}::xid8[]) and ${ofLane(lane)}
+    where e.xid = any(${xip}::xid8[]) and ${ofLane(lane)}
     order by e.xid, e.position limit ${limit}
   )`
-  const found = before.length === 0 ? newer : sql`(${newer} union all ${older})`
+  const found = xip.length === 0 ? newer : sql`(${newer} union all ${older})`
   // With a filter the number of events that are looked at is bounded too, however few of them it takes.
   const { head, rows, isFull } = await readPageRows(
     database,

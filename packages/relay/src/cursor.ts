@@ -28,23 +28,6 @@ export function partsOf(snapshot: string): SnapshotParts {
   return { xmax, xip: xip === '' ? [] : xip.split(',') }
 }
 
-/** Transactions so near to the newest are read as a range: a few too many are looked at, and one scan does for two. */
-const near = 64n
-
-/** Where to look for what a snapshot does not show. */
-export interface Unseen {
-  /** Transactions from here on; of those before the snapshot's `xmax` it shows some. */
-  readonly from: string
-  /** Transactions before it that were still open. */
-  readonly before: readonly string[]
-}
-
-export function unseenBy(snapshot: string): Unseen {
-  const { xmax, xip } = partsOf(snapshot)
-  const first = xip.findIndex((open) => BigInt(xmax) - BigInt(open) <= near)
-  return first === -1 ? { from: xmax, before: xip } : { from: xip[first] ?? xmax, before: xip.slice(0, first) }
-}
-
 /** Whether every transaction that is visible in the other snapshot is visible in this one. */
 export function covers(snapshot: string, other: string): boolean {
   if (snapshot === other) return true

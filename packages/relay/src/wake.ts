@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { publish } from './channels.ts'
-import { unseenBy } from './cursor.ts'
+import { partsOf } from './cursor.ts'
 import { connectionConfig, planSettings } from './database.ts'
 import { openListener, type Listener } from './listener.ts'
 import type { Settings } from './options.ts'
@@ -163,22 +163,21 @@ export class Wake {
   async #look(client: pg.Client, openGate: boolean): Promise<boolean> {
     const { schema } = this.#settings
     const seen = this.#seen
-    const { from, before } = seen === null ? { from: null, before: [] } : unseenBy(seen)
+    const { xmax, xip } = seen === null ? { xmax: null, xip: [] } : partsOf(seen)
     const older = `union all
-          (select e.bucket from ${schema}.events as e where e.xid = any($4::xid8[]) limit ${lookLimit})`
+          (select e.bucket from ${schema}.events as e where e.xid = any($3::xid8[]) limit ${lookLimit})`
     const began = performance.now()
-    // A null `from` finds nothing: the first look only takes the snapshot.
+    // A null xmax finds nothing: the first look only takes the snapshot.
     const { rows } = await client.query<{ snapshot: string; buckets: number[]; found: number }>({
-      name: before.length === 0 ? 'look' : 'look-older',
+      name: xip.length === 0 ? 'look' : 'look-older',
       text: `select pg_current_snapshot()::text as snapshot, count(fresh.bucket)::int as found,
           coalesce(array_agg(distinct fresh.bucket) filter (where fresh.bucket is not null), '{}') as buckets,
-          case when $3 then ${schema}.open_gate() end
+          case when $2 then ${schema}.open_gate() end
         from (select 1) as one left join lateral (
-          (select e.bucket from ${schema}.events as e where e.xid >= $1::xid8 and e.xid < pg_snapshot_xmax(pg_current_snapshot())
-            and not pg_visible_in_snapshot(e.xid, $2::pg_snapshot) order by e.xid, e.position limit ${lookLimit})
-          ${before.length === 0 ? '' : older}
+          (select e.bucket from ${schema}.events as e where e.xid >= $1::xid8 and e.xid < pg_snapshot_xmax(pg_current_snapshot()) order by e.xid, e.position limit ${lookLimit})
+          ${xip.length === 0 ? '' : older}
         ) as fresh on true`,
-      values: before.length === 0 ? [from, seen, openGate] : [from, seen, openGate, before],
+      values: xip.length === 0 ? [xmax, openGate] : [xmax, openGate, xip],
     })
     const row = rows[0]
     if (row === undefined) throw new TypeError('a statement that always has a row had none')

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { covers, unseenBy } from '../src/cursor.ts'
+import { covers } from '../src/cursor.ts'
 
 /** As PostgreSQL writes one: of the transactions below `xmax` some are open, but not the last, for `xmax` follows one that has ended. */
 const snapshots = fc
@@ -18,25 +18,6 @@ describe('a snapshot', () => {
         expect(covers(one.text, other.text)).toBe(xids.every((xid) => !other.shows(xid) || one.shows(xid)))
       }),
       { numRuns: 2_000 },
-    )
-  })
-
-  it('says where to look for every transaction that it does not show, and the range holds few that it shows', () => {
-    const wide = fc
-      .record({
-        xmax: fc.integer({ min: 200, max: 400 }),
-        open: fc.uniqueArray(fc.integer({ min: 3, max: 399 }), { maxLength: 6 }),
-      })
-      .map(({ xmax, open }) => ({ xmax, xip: open.filter((xid) => xid < xmax).sort((a, b) => a - b) }))
-    fc.assert(
-      fc.property(wide, ({ xmax, xip }) => {
-        const { from, before } = unseenBy(`${xip[0] ?? xmax}:${xmax}:${xip.join(',')}`)
-        const hidden = Array.from({ length: 420 }, (_, xid) => xid).filter((xid) => xid >= xmax || xip.includes(xid))
-        expect(hidden.filter((xid) => xid < Number(from)).map(String)).toStrictEqual(before)
-        expect(xmax - Number(from)).toBeLessThanOrEqual(64)
-        expect(before.every((xid) => xmax - Number(xid) > 64)).toBe(true)
-      }),
-      { numRuns: 1_000 },
     )
   })
 
