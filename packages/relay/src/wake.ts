@@ -38,6 +38,8 @@ const listenAgainMs = 5_000
 const probeTimeoutMs = 5_000
 /** Events that one look counts before it says "everywhere". */
 const lookLimit = 256
+/** A relay, which is named behind it, has found news for lanes of others. */
+const nudge = 'news:'
 /** What `emit` notifies when it has written one event. */
 const bucketPattern = /^\d{1,3}$/
 
@@ -70,6 +72,8 @@ export class Wake {
   #probeSentAt: number | null = null
   #probeBackAt = -Infinity
   #nudgedAt = -Infinity
+  /** Between a look with news and the next one. */
+  #isAwake = false
   /** Lanes were told of single events since the last look. */
   #hinted = false
   #told: 'listening' | 'polling' | null = null
@@ -132,7 +136,9 @@ export class Wake {
           if (gate !== 'open' && !rung) publish('postrider:wake', { source: 'poll', news })
           openFor = openGateMs.first
           // Whoever could sleep before has no news in quick succession.
+          this.#isAwake = true
           await this.#bell.wait(slept ? lingerMs : Math.max(lingerMs, this.#pause.after()), signal)
+          this.#isAwake = false
           continue
         }
         if (!this.#proven) {
@@ -192,7 +198,7 @@ export class Wake {
     const foreign = this.#sleepers.news(row.found >= lookLimit ? null : row.buckets, row.snapshot)
     if (foreign && this.#proven && performance.now() - this.#nudgedAt > openGateMs.last) {
       this.#nudgedAt = performance.now()
-      await client.query(`notify ${schema}`)
+      await client.query('select pg_notify($1, $2)', [schema, nudge + this.#relay])
     }
     return true
   }
@@ -233,7 +239,10 @@ export class Wake {
 
   #hear(payload: string): void {
     if (payload === '') this.#bell.ring()
-    else if (bucketPattern.test(payload)) {
+    else if (payload.startsWith(nudge)) {
+      // Whoever is awake looks soon anyway.
+      if (!this.#isAwake && payload !== nudge + this.#relay) this.#bell.ring()
+    } else if (bucketPattern.test(payload)) {
       this.#sleepers.hint(Number(payload))
       this.#hinted = true
       this.#bell.ring()
