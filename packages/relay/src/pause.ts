@@ -1,6 +1,8 @@
 /** For how long the database is left alone after news at most: as a multiple of what a look waits for its turn, and in milliseconds. */
-const times = 40
+const times = 48
 const mostMs = 50
+/** A look that finds so many events is worth it: nobody waits for more. */
+const enough = 80
 /** Events a second up to which there is no pause, and from which on it is whole; between them it grows evenly. */
 const fewPerSecond = 300
 const manyPerSecond = 1_000
@@ -47,6 +49,6 @@ export class Pause {
   /** There was news: how long to wait before the next look, in milliseconds. */
   after(): number {
     const share = (1_000 * this.#perMs - fewPerSecond) / (manyPerSecond - fewPerSecond)
-    return Math.min(mostMs, times * (this.#lookMs - this.#bestMs) * Math.min(1, Math.max(0, share)))
+    return Math.min(mostMs, enough / this.#perMs, times * (this.#lookMs - this.#bestMs) * Math.min(1, Math.max(0, share)))
   }
 }

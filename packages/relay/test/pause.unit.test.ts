@@ -27,9 +27,14 @@ describe('the pause after news', () => {
   })
 
   it('at a high rate is many times what a look waits, and 50 ms at most', () => {
-    expect(under({ rate: 2_000, waitsMs: 0.25 }).after()).toBeCloseTo(10, 0)
-    expect(under({ rate: 10_000, waitsMs: 0.8 }).after()).toBeCloseTo(32, 0)
-    expect(under({ rate: 10_000, waitsMs: 20 }).after()).toBe(50)
+    expect(under({ rate: 2_000, waitsMs: 0.25 }).after()).toBeCloseTo(12, 0)
+    expect(under({ rate: 1_000, waitsMs: 0.8 }).after()).toBeCloseTo(38, 0)
+    expect(under({ rate: 1_200, waitsMs: 20 }).after()).toBe(50)
+  })
+
+  it('is no longer than until a look finds 80 events', () => {
+    expect(under({ rate: 4_000, waitsMs: 20 }).after()).toBeCloseTo(20, 6)
+    expect(under({ rate: 80_000, waitsMs: 20 }).after()).toBeCloseTo(1, 6)
   })
 
   it('is nothing where the database answers as soon as it can, however far away it is', () => {
